@@ -20,9 +20,12 @@ macro_rules! functions {
     };
 }
 
+// `cargo xtask generate` writes this list.
 functions! {
+    "api-audit" => api_audit in "api/audit/main.rs";
     "api-authorizer" => api_authorizer in "api/authorizer/main.rs";
     "api-conversations" => api_conversations in "api/conversations/main.rs";
+    "api-dead-letters" => api_dead_letters in "api/dead-letters/main.rs";
     "api-events" => api_events in "api/events/main.rs";
     "api-integrations" => api_integrations in "api/integrations/main.rs";
     "api-messages" => api_messages in "api/messages/main.rs";

@@ -9,12 +9,14 @@ pub fn openapi() -> Value {
     document(&[
         &resource("tenants", accounts::api::tenants::ROUTES),
         &resource("integrations", accounts::api::integrations::ROUTES),
+        &resource("audit", accounts::api::audit::ROUTES),
         &resource("messages", messaging::api::messages::ROUTES),
         &resource("conversations", messaging::api::conversations::ROUTES),
         &resource("events", events::api::ROUTES),
         &resource("voice", voice::api::ROUTES),
         &resource("webhook", work::api::inbound::ROUTES),
         &resource("queue", work::api::queue::ROUTES),
+        &resource("dead-letters", operations::api::ROUTES),
         &resource("status", work::api::status::ROUTES),
     ])
 }

@@ -249,6 +249,12 @@ def deploy(options):
     return f"{len(binaries)} functions"
 
 
+def forget_settings():
+    """Removes the developer's own AWS settings, such as a profile or a CA bundle."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--endpoint", required=True, help="URL of the local cloud")
@@ -260,9 +266,7 @@ def main():
                         help="a template parameter; NAME=@FILE reads it from a file")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
-    # Removes the developer's own AWS settings, such as a profile or a CA bundle.
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
+    forget_settings()
     try:
         print(deploy(options))
     except Failure as failure:

@@ -18,8 +18,8 @@ import deploy
 
 # The function properties that are printed.
 SETTINGS = ("MemorySize", "Timeout", "ReservedConcurrentExecutions", "RecursiveLoop", "Environment")
-# The template of a queue, whose instances are printed as resources.
-QUEUE = "queue.yaml"
+# The templates of a queue and of a table, whose instances are printed as resources.
+INSTANCES = ("queue.yaml", "table.yaml")
 
 
 class Merged:
@@ -32,7 +32,7 @@ class Merged:
     def merge(self, path, parameters):
         plain = deploy.translate(self.templates[path])
         for name, properties in deploy.of_type(plain, deploy.STACK).items():
-            if not properties["TemplateURL"].endswith(QUEUE):
+            if not properties["TemplateURL"].endswith(INSTANCES):
                 passed = {key: self.resolved(value, parameters) for key, value in properties.get("Parameters", {}).items()}
                 self.outputs[name] = self.merge(deploy.nested_path(path, properties), passed)
         for name, resource in plain["Resources"].items():
@@ -46,6 +46,9 @@ class Merged:
             return [self.resolved(item, parameters) for item in value]
         if not isinstance(value, dict):
             return value
+        if list(value) == ["Fn::If"] and value["Fn::If"][0].endswith("Restored"):
+            # What the stack uses if nothing is restored: its own resource.
+            return self.resolved(value["Fn::If"][2], parameters)
         if list(value) == ["Ref"] and is_reference(parameters.get(value["Ref"])):
             return parameters[value["Ref"]]
         if list(value) == ["Fn::GetAtt"] and value["Fn::GetAtt"][0] in self.outputs:
@@ -78,13 +81,15 @@ def listed(value):
 
 
 def rights_of(role, resources):
-    """Returns the actions and resources of a role's policies, sorted."""
+    """Returns the actions, resources and conditions of a role's policies, sorted."""
     documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
     documents += [resources[policy["Ref"]]["Properties"]["PolicyDocument"] for policy in role.get("ManagedPolicyArns", [])]
     statements = [statement for document in documents for statement in document["Statement"]]
-    rights = [[action, resource] for statement in statements
+    rights = [[action, resource, *listed(statement.get("Condition", []))] for statement in statements
               for action in listed(statement["Action"]) for resource in listed(statement["Resource"])]
-    return sorted(rights, key=lambda right: json.dumps(right, sort_keys=True))
+    # Several policies of a role may allow the same.
+    unique = {json.dumps(right, sort_keys=True): right for right in rights}
+    return [unique[key] for key in sorted(unique)]
 
 
 def described(resources):

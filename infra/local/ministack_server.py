@@ -15,6 +15,10 @@ import os
 import pathlib
 import socketserver
 import sys
+import threading
+import time
+
+import leading_keys
 
 PINNED = "1.5.33"
 LOOPBACK = "127.0.0.1"
@@ -88,6 +92,9 @@ def patch(log_path):
         def close(self):
             self.stream.close()
 
+    # Measures the functions' timeouts without the time in which the machine ran nothing.
+    lambda_runtime.time = Clock(log)
+
     worker._pump_output = lambda self, stream, queue: pump(self, LoggedStream(stream, self.func_name), queue)
     # Policies that require TLS accept loopback, which has no TLS.
     resolve = iam_evaluator._resolve_condition_key
@@ -102,6 +109,7 @@ def patch(log_path):
         return found.removesuffix("Batch") if found and found.startswith("sqs:") else found
 
     iam_actions.extract_iam_action = without_batches
+    leading_keys.patch(iam_actions, iam_evaluator)
     # An update of a nested stack forgets the attributes of the resources that have not changed.
     update = provisioners._update_resource
 
@@ -111,8 +119,53 @@ def patch(log_path):
         return updated_id, known | updated if updated_id == physical_id else updated
 
     provisioners._update_resource = with_attributes
+    # CloudFormation here refuses alarms on an expression. They are stored, and never go off.
+    alarm = provisioners._cw_metric_alarm_record
+
+    def without_expressions(name, props):
+        if not props.get("Metrics"):
+            return alarm(name, props)
+        rest = {key: value for key, value in props.items() if key != "Metrics"}
+        return alarm(name, {"Namespace": "Expressions", "MetricName": name, **rest})
+
+    provisioners._cw_metric_alarm_record = without_expressions
     # The original keeps a log stream per invocation in memory and in the state forever.
     lambda_svc._emit_lambda_logs = lambda *_, **__: None
+
+
+class Clock:
+    """The module `time` with a `monotonic` that leaves out pauses of this process.
+
+    When the machine holds everything for ten seconds, a function's timeout must not pass, because
+    the function did not run either. A pause is printed to the functions' log.
+    """
+
+    # Seconds.
+    STEP = 0.05
+    PAUSE = 1.0
+
+    def __init__(self, log):
+        self.log = log
+        # When `run` last ran, and the length of all pauses so far.
+        self.state = (time.monotonic(), 0.0)
+        threading.Thread(target=self.run, daemon=True, name="clock").start()
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    def run(self):
+        while True:
+            time.sleep(self.STEP)
+            now, (last, pauses) = time.monotonic(), self.state
+            pause = max(0.0, now - last - self.PAUSE)
+            self.state = (now, pauses + pause)
+            if pause:
+                line = {"level": "WARN", "message": f"the machine paused the local cloud for {now - last:.1f} s"}
+                self.log.write(b"[local cloud] " + json.dumps(line).encode() + b"\n")
+
+    def monotonic(self):
+        last, pauses = self.state
+        return min(time.monotonic(), last + self.PAUSE) - pauses
 
 
 class FrontPort:

@@ -14,39 +14,52 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use accounts::model::audit::{Action, Actor, AuditFilter, AuditRecord, Change};
+use accounts::model::automation::{Automation, Pull, Push};
+use accounts::model::circuit::Circuit;
+use accounts::model::key::MAX_KEYS;
+use accounts::model::limits::{Counts, DEFAULT, LimitSettings};
+use accounts::model::route::{Policy, Route, RoutedIntegration};
 use accounts::ports::{
-    AccountClaim, Automations, Circuits, DisableEndpoint, Keys, PullingTenants, Registry, Routes,
-    TenantReader,
+    AccountClaim, AuditReader, Automations, Circuits, DisableEndpoint, KeyCreation, Keys,
+    LimitReader, LimitWriter, PermitOutcome, PullingTenants, RateCounter, RateWindow, RecordKeyUse,
+    Registry, Routes, TenantReader,
 };
-use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
-use domain::circuit::{Breaker, Circuit};
+use domain::circuit::Breaker;
 use domain::event::Receipt;
 use domain::integration::Integration;
+use domain::job::JobStatus;
 use domain::message::{Message, Status, Step};
+use domain::notification::{Notification, NotificationData, NotificationKind};
 use domain::ports::{Directory, Page, PortResult, Recorded};
 use domain::provider::Channel;
-use domain::pull::{HealthSnapshot, Job, JobOutcome, JobStatus, JobTicket, MAX_ATTEMPTS};
-use domain::record::{
+use domain::sender::{Accepted, RateLimit};
+use domain::task::{FailoverPlan, HandedOver, SendTask};
+use domain::tenant::{ApiKey, Scope, Tenant};
+use domain::{
+    EventId, IntegrationId, JobId, KeyId, MessageId, NotificationId, Provider, ReplayId, TenantId,
+};
+use endpoints::ports::{NotificationClaim, NotificationOutcome, Notifications, Schedule};
+use events::model::{
     BodyLocation, Direction, EventFilter, EventRecord, Kind, LastReplay, Replay, ReplayPage,
     ReplayStatus, State, StoredEvent,
 };
-use domain::route::{Policy, Route, RoutedIntegration};
-use domain::sender::RateLimit;
-use domain::task::{FailoverPlan, HandedOver, SendTask};
-use domain::tenant::{ApiKey, Scope, Tenant};
-use domain::{EventId, KeyId, MessageId, NotificationId, Provider, ReplayId, TenantId};
-use endpoints::ports::{NotificationClaim, NotificationOutcome, Notifications, Schedule};
-use events::ports::{EventLog, EventReader, RecordOutcome, ReplayProgress, Replays};
+use events::ports::{EventLog, EventReader, RecordOutcome, ReplayProgress, ReplayStart, Replays};
 use futures::future::join_all;
 use jiff::Timestamp;
 use messaging::ports::{
-    Claim, EnqueueJob, Inbox, MediaLog, MediaState, MessageReader, Outbox, Outgoing, Receipts,
-    Reservation, StatusUpdate,
+    AttemptEnd, Claim, EnqueueJob, Inbox, MediaLog, MediaState, MessageReader, MoveAccepted,
+    Outbox, Outgoing, Receipts, Reservation, StatusUpdate,
 };
-use testkit::{FakeClock, SimulatedTable, sample};
+use providers::whatsapp_cloud::SERVICE_WINDOW;
+use runtime::api::RequestClass;
+use testkit::{FakeClock, SimulatedTables, sample};
 use tests::Repositories;
+use tests::sample::audit;
+use work::model::{HealthSnapshot, Job, JobOutcome, JobTicket, MAX_ATTEMPTS};
 use work::ports::{
     EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
+    WaitingWorkers,
 };
 
 macro_rules! contract {
@@ -84,12 +97,18 @@ contract! {
     of_concurrent_circuit_updates_the_first_wins
     a_route_belongs_to_one_tenant_and_channel
     a_settled_message_has_every_step_and_is_found_by_provider_message_id
+    a_split_message_is_found_by_each_of_its_provider_message_ids
+    two_custom_integrations_may_have_equal_provider_message_ids
     an_old_token_cannot_settle_or_release_a_message
+    a_message_in_doubt_is_settled_as_unknown_instead_of_failed
+    an_accepted_message_moves_to_the_next_integration_once
+    a_failure_of_a_former_integration_does_not_change_the_message
     every_order_of_settling_and_receipts_ends_in_the_same_message
     every_order_of_a_failure_and_its_receipts_ends_in_the_same_message
     a_duplicate_receipt_changes_nothing
     a_receipt_for_an_unknown_message_returns_missing
     an_inbound_message_is_recorded_once
+    a_message_dated_in_the_future_is_read_with_its_time_of_receipt
     queueing_a_message_does_not_overwrite_a_later_state
     a_conversation_is_created_once_and_updated_by_newer_messages_only
     an_outbound_message_updates_the_last_activity_but_not_the_last_inbound
@@ -103,9 +122,13 @@ contract! {
     a_scheduled_retry_is_listed_from_its_due_time_until_it_is_removed
     a_window_allows_as_many_messages_as_the_rate_limit
     an_api_key_is_found_until_its_tenant_revokes_it
+    the_use_of_an_api_key_is_recorded_once_an_hour
+    the_keys_of_a_tenant_are_limited_however_many_are_created_at_once
+    audit_records_are_written_with_the_change_and_listed_in_pages
     a_tenant_is_created_once_and_listed
     a_tenant_and_its_integrations_are_found
     an_automation_can_be_disabled_and_set_again
+    an_endpoint_that_was_replaced_cannot_disable_the_new_one
     an_account_and_a_path_secret_belong_to_one_integration
     accounts_and_path_secrets_that_an_integration_drops_are_free_again
     the_operator_has_one_integration_at_each_provider
@@ -120,6 +143,8 @@ contract! {
     an_event_is_visible_to_its_tenant_only
     a_replay_advances_from_its_position_and_ends
     a_failed_replay_has_a_reason_and_can_continue
+    permits_are_taken_up_to_the_limits_of_a_key_and_a_tenant
+    a_place_of_a_waiting_worker_has_one_holder_until_its_lease_expires
     jobs_are_offered_in_order_per_conversation_and_in_parallel_across_them
     a_job_is_queued_once_however_often_it_is_submitted
     an_expired_lease_is_offered_again_and_late_calls_have_no_effect
@@ -128,6 +153,7 @@ contract! {
     a_job_to_be_retried_blocks_its_conversation_until_it_is_due
     a_job_that_no_worker_started_in_time_expires
     a_job_fails_when_the_lease_of_its_last_attempt_expires
+    a_job_with_an_expired_lease_counts_as_queued
     the_notification_of_a_job_is_written_with_its_ending
     counts_are_exact_after_every_operation
     concurrent_workers_get_each_job_once_and_in_order
@@ -137,14 +163,13 @@ contract! {
 }
 
 fn simulated() -> Repositories {
-    let table = SimulatedTable::new(&FakeClock::default());
-    Repositories::new(&table.config(), SimulatedTable::NAME.to_owned())
+    let tables = SimulatedTables::new(&FakeClock::default());
+    Repositories::new(&tables.config(), str::to_owned)
 }
 
 #[cfg(feature = "emulator")]
 fn table() -> Repositories {
-    let (aws, table) = runtime::testing::table().unwrap();
-    Repositories::new(&aws, table)
+    Repositories::of(&runtime::testing::process().unwrap()).unwrap()
 }
 
 /// Returns a new tenant id that no other test uses.
@@ -188,7 +213,8 @@ async fn settle(
     steps: &[Step],
     provider_message_id: Option<&str>,
 ) -> Option<Message> {
-    Outbox::settle(&s.messages, message, token, steps, provider_message_id).await.unwrap()
+    let accepted = provider_message_id.map(Accepted::new);
+    Outbox::settle(&s.messages, message, token, steps, accepted.as_ref()).await.unwrap()
 }
 
 async fn read(s: &Repositories, message: &Message) -> Message {
@@ -245,12 +271,15 @@ async fn a_claim_repeated_with_its_token_is_granted_again(s: &Repositories) {
 async fn a_release_counts_the_attempt_only_if_it_records_steps(s: &Repositories) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
-    s.messages.release(&message, "one", &[]).await.unwrap();
+    s.messages.release(&message, "one", AttemptEnd::NONE).await.unwrap();
     let waiting = read(s, &message).await;
     assert_eq!(waiting.status, Status::Queued);
     assert_eq!(transitions(&waiting), [(Status::Queued, None)], "no step is recorded");
     assert_eq!(claim(s, &message, "two", 1).await, Claim::Granted { attempt: 1 });
-    s.messages.release(&message, "two", &ending(Status::Queued, 1, 1)).await.unwrap();
+    s.messages
+        .release(&message, "two", AttemptEnd::refused(&ending(Status::Queued, 1, 1)))
+        .await
+        .unwrap();
     assert_eq!(claim(s, &message, "three", 2).await, Claim::Granted { attempt: 2 });
     let steps = [
         (Status::Queued, None),
@@ -298,7 +327,7 @@ async fn after_a_failover_only_the_new_integration_can_claim_the_message(s: &Rep
     };
     assert_eq!(claim(&old, "one", 0).await, Claim::Granted { attempt: 1 });
     let steps = ending(Status::Queued, 1, 0);
-    assert!(s.messages.hand_over(&message, "one", &steps, true, &to).await.unwrap());
+    assert!(s.messages.hand_over(&message, "one", AttemptEnd::refused(&steps), &to).await.unwrap());
     // A claim with an older record returns the new integration.
     let handed_over = Claim::HandedOver(Box::new(to.clone()));
     for token in ["one", "two"] {
@@ -322,7 +351,17 @@ async fn after_a_failover_only_the_new_integration_can_claim_the_message(s: &Rep
         },
     };
     let plain = [Step::plain(Status::Queued, at(4))];
-    assert!(s.messages.hand_over(&new.message, "three", &plain, false, &back).await.unwrap());
+    assert!(
+        s.messages
+            .hand_over(
+                &new.message,
+                "three",
+                AttemptEnd { steps: &plain, counted: false, in_doubt: false },
+                &back
+            )
+            .await
+            .unwrap()
+    );
     let handed_over = Claim::HandedOver(Box::new(back.clone()));
     assert_eq!(claim(&old, "four", 5).await, handed_over);
     assert_eq!(claim(&new, "four", 5).await, handed_over);
@@ -331,8 +370,11 @@ async fn after_a_failover_only_the_new_integration_can_claim_the_message(s: &Rep
     let steps = ending(Status::Accepted, 2, 5);
     let settled = settle(s, &newest.message, "five", &steps, Some("wamid.9")).await.unwrap();
     assert_eq!((settled.integration, settled.status), (first.id, Status::Accepted));
-    let found =
-        s.messages.resolve(&first.tenant, Provider::WhatsappCloud, "wamid.9").await.unwrap();
+    let found = s
+        .messages
+        .resolve(&first.tenant, Provider::WhatsappCloud, first.id, "wamid.9")
+        .await
+        .unwrap();
     assert_eq!(found, Some(message.id));
     for task in [&old, &new, &newest] {
         let expected = Claim::Settled(Box::new(settled.clone()));
@@ -348,11 +390,15 @@ async fn a_sender_without_the_lease_cannot_hand_over_a_message(s: &Repositories)
     claim(s, &message, "one", 0).await;
     let before = read(s, &message).await;
     let steps = ending(Status::Queued, 1, 0);
-    assert!(!s.messages.hand_over(&message, "two", &steps, true, &to).await.unwrap());
+    assert!(
+        !s.messages.hand_over(&message, "two", AttemptEnd::refused(&steps), &to).await.unwrap()
+    );
     assert_eq!(read(s, &message).await, before);
     settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await.unwrap();
     let before = read(s, &message).await;
-    assert!(!s.messages.hand_over(&message, "one", &steps, true, &to).await.unwrap());
+    assert!(
+        !s.messages.hand_over(&message, "one", AttemptEnd::refused(&steps), &to).await.unwrap()
+    );
     assert_eq!(read(s, &message).await, before);
 }
 
@@ -383,7 +429,7 @@ async fn a_route_belongs_to_one_tenant_and_channel(s: &Repositories) {
     for weight in [1, 2] {
         let integrations = vec![RoutedIntegration { integration: integration.id, weight }];
         let route = Route { integrations, policy: Policy::default() };
-        s.accounts.set_route(own, Channel::Whatsapp, &route).await.unwrap();
+        s.accounts.set_route(own, Channel::Whatsapp, &route, &audit(own)).await.unwrap();
         assert_eq!(s.accounts.route(own, Channel::Whatsapp).await.unwrap(), Some(route));
     }
     assert_eq!(s.accounts.route(own, Channel::Sms).await.unwrap(), None);
@@ -394,7 +440,13 @@ async fn a_settled_message_has_every_step_and_is_found_by_provider_message_id(s:
     let message = sample::outbound(&integration(), "m", at(0));
     let tenant = &message.tenant;
     s.messages.enqueue(&message).await.unwrap();
-    assert_eq!(s.messages.resolve(tenant, Provider::WhatsappCloud, "wamid.1").await.unwrap(), None);
+    assert_eq!(
+        s.messages
+            .resolve(tenant, Provider::WhatsappCloud, message.integration, "wamid.1")
+            .await
+            .unwrap(),
+        None
+    );
     claim(s, &message, "one", 0).await;
     let steps = ending(Status::Accepted, 1, 0);
     let settled = settle(s, &message, "one", &steps, Some("wamid.1")).await.unwrap();
@@ -402,18 +454,209 @@ async fn a_settled_message_has_every_step_and_is_found_by_provider_message_id(s:
     assert_eq!(settled.status, Status::Accepted);
     assert_eq!(settled.provider_message_id.as_deref(), Some("wamid.1"));
     assert_eq!(settled.history[1..], steps);
-    let resolved = s.messages.resolve(tenant, Provider::WhatsappCloud, "wamid.1").await.unwrap();
+    let resolved = s
+        .messages
+        .resolve(tenant, Provider::WhatsappCloud, message.integration, "wamid.1")
+        .await
+        .unwrap();
     assert_eq!(resolved, Some(message.id));
-    assert_eq!(s.messages.resolve(tenant, Provider::Telegram, "wamid.1").await.unwrap(), None);
+    assert_eq!(
+        s.messages
+            .resolve(tenant, Provider::Telegram, message.integration, "wamid.1")
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+async fn a_split_message_is_found_by_each_of_its_provider_message_ids(s: &Repositories) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    claim(s, &message, "one", 0).await;
+    let ids = ["SM1", "SM2", "SM3"];
+    let accepted = Accepted::new(ids[0]).with_further(ids[1..].iter().map(ToString::to_string));
+    let steps = ending(Status::Accepted, 1, 0);
+    let settled = s.messages.settle(&message, "one", &steps, Some(&accepted)).await.unwrap();
+    assert_eq!(settled.unwrap().provider_message_id.as_deref(), Some("SM1"));
+    for id in ids {
+        let found = s
+            .messages
+            .resolve(&message.tenant, message.provider, message.integration, id)
+            .await
+            .unwrap();
+        assert_eq!(found, Some(message.id), "{id}");
+    }
+}
+
+async fn two_custom_integrations_may_have_equal_provider_message_ids(s: &Repositories) {
+    let tenant = tenant();
+    let mut messages = Vec::new();
+    for name in ["a", "b"] {
+        let integration = sample::receive_only(&tenant, Provider::Custom, Some(name));
+        let message = sample::outbound(&integration, name, at(0));
+        claim(s, &message, "one", 0).await;
+        settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("7")).await.unwrap();
+        messages.push(message);
+    }
+    for message in &messages {
+        let resolve = s.messages.resolve(&tenant, Provider::Custom, message.integration, "7");
+        assert_eq!(resolve.await.unwrap(), Some(message.id));
+    }
+    let other = sample::receive_only(&tenant, Provider::Custom, Some("c")).id;
+    assert_eq!(s.messages.resolve(&tenant, Provider::Custom, other, "7").await.unwrap(), None);
+}
+
+async fn a_message_in_doubt_is_settled_as_unknown_instead_of_failed(s: &Repositories) {
+    let integration = integration();
+    for (case, end) in [Status::Failed, Status::Expired].into_iter().enumerate() {
+        for how in ["released", "handed over", "interrupted"] {
+            let message = sample::outbound(&integration, &format!("{case} {how}"), at(0));
+            let mut task = sample::task(&message);
+            assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
+            let steps = ending(Status::Queued, 1, 0);
+            let doubt = AttemptEnd { steps: &steps, counted: true, in_doubt: true };
+            match how {
+                "released" => s.messages.release(&message, "one", doubt).await.unwrap(),
+                "handed over" => {
+                    let failover = FailoverPlan { generation: 1, ..FailoverPlan::default() };
+                    let (provider, id) = (message.provider, integration.id);
+                    let to = HandedOver { provider, integration: id, failover };
+                    assert!(s.messages.hand_over(&message, "one", doubt, &to).await.unwrap());
+                    task = task.handed_over(to);
+                }
+                _ => {}
+            }
+            let retake = how == "interrupted";
+            let granted =
+                Outbox::claim(&s.messages, &task, "two", at(100), LEASE, retake).await.unwrap();
+            assert_eq!(granted, Claim::Granted { attempt: 2 }, "{how}");
+            let mut steps = ending(end, 2, 100);
+            steps[1].code = Some("131026".to_owned());
+            let settled = settle(s, &message, "two", &steps, None).await.unwrap();
+            assert_eq!(settled.status, Status::Unknown, "{how}");
+            let last = settled.history.last().unwrap();
+            assert_eq!((last.status, last.code.as_deref()), (Status::Unknown, Some("131026")));
+            assert_eq!(settled, read(s, &message).await);
+            // Its receipts still count.
+            let (tenant, at) = (&message.tenant, at(200));
+            let delivered = sample::receipt(Status::Delivered, "w");
+            s.messages.advance(tenant, message.id, integration.id, &delivered, at).await.unwrap();
+            assert_eq!(read(s, &message).await.status, Status::Delivered);
+        }
+    }
+    // An attempt that certainly sent nothing leaves no doubt.
+    let message = sample::outbound(&integration, "certain", at(0));
+    claim(s, &message, "one", 0).await;
+    let steps = ending(Status::Queued, 1, 0);
+    s.messages.release(&message, "one", AttemptEnd::refused(&steps)).await.unwrap();
+    claim(s, &message, "two", 1).await;
+    let settled = settle(s, &message, "two", &ending(Status::Failed, 2, 1), None).await.unwrap();
+    assert_eq!(settled.status, Status::Failed);
+}
+
+/// Returns a message that its integration accepted as `a1` and reported as sent, and the one that it
+/// may move to.
+async fn movable(s: &Repositories, name: &str) -> (SendTask, HandedOver) {
+    let first = integration();
+    let message = sample::outbound(&first, name, at(0));
+    let second = sample::telegram(&first.tenant, Some("2"));
+    let failover = FailoverPlan {
+        remaining: vec![second.id],
+        after_acceptance: true,
+        ..FailoverPlan::default()
+    };
+    let task = SendTask { failover, ..sample::task(&message) };
+    Outbox::claim(&s.messages, &task, "one", at(0), LEASE, false).await.unwrap();
+    settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("a1")).await.unwrap();
+    let (tenant, sent) = (&message.tenant, sample::receipt(Status::Sent, "a1"));
+    s.messages.advance(tenant, message.id, first.id, &sent, at(2)).await.unwrap();
+    let failover = FailoverPlan { generation: 1, ..FailoverPlan::default() };
+    let to = HandedOver { provider: second.provider, integration: second.id, failover };
+    (task, to)
+}
+
+async fn an_accepted_message_moves_to_the_next_integration_once(s: &Repositories) {
+    let (task, to) = movable(s, "m").await;
+    let message = &task.message;
+    let seen = s.messages.sent_message(&message.tenant, message.id).await.unwrap().unwrap();
+    assert_eq!(seen.standby, task.standby());
+    let steps: Vec<Step> = seen.message.history[seen.stored_steps..]
+        .iter()
+        .cloned()
+        .chain([Step::plain(Status::Failed, at(3)), Step::plain(Status::Queued, at(3))])
+        .collect();
+    let attempts = (0..10).map(|_| s.messages.move_accepted(&seen, &steps, &to));
+    let moved = join_all(attempts).await.into_iter().map(Result::unwrap);
+    assert_eq!(moved.filter(|moved| *moved).count(), 1);
+    let shown = read(s, message).await;
+    assert_eq!((shown.status, shown.integration), (Status::Queued, to.integration));
+    assert_eq!(shown.provider_message_id, None);
+    let statuses: Vec<Status> = shown.history.iter().map(|step| step.status).collect();
+    let first = [Status::Queued, Status::Sending, Status::Accepted, Status::Sent];
+    assert_eq!(statuses, [&first[..], &[Status::Failed, Status::Queued]].concat());
+    let again = s.messages.sent_message(&message.tenant, message.id).await.unwrap().unwrap();
+    assert_eq!(again.moved_from, Some(message.integration));
+    assert!(!s.messages.move_accepted(&again, &steps, &to).await.unwrap(), "only once");
+    // The record of the first attempt no longer claims it; that of the second does.
+    let claim = async |task: &SendTask, token, second| {
+        Outbox::claim(&s.messages, task, token, at(second), LEASE, false).await.unwrap()
+    };
+    let handed_over = Claim::HandedOver(Box::new(to.clone()));
+    assert_eq!(claim(&task, "two", 4).await, handed_over);
+    let next = again.standby.unwrap().task(again.message, to.clone());
+    assert_eq!(claim(&next, "three", 4).await, Claim::Granted { attempt: 2 });
+
+    // A message that was delivered, or read, meanwhile stays where it is.
+    let (task, to) = movable(s, "delivered").await;
+    let message = &task.message;
+    let seen = s.messages.sent_message(&message.tenant, message.id).await.unwrap().unwrap();
+    let delivered = sample::receipt(Status::Delivered, "a1");
+    let (tenant, from) = (&message.tenant, message.integration);
+    s.messages.advance(tenant, message.id, from, &delivered, at(3)).await.unwrap();
+    assert!(!s.messages.move_accepted(&seen, &steps, &to).await.unwrap());
+    assert_eq!(read(s, message).await.status, Status::Delivered);
+}
+
+async fn a_failure_of_a_former_integration_does_not_change_the_message(s: &Repositories) {
+    for late in [Status::Sent, Status::Failed, Status::Delivered, Status::Read] {
+        let (task, to) = movable(s, late.as_str()).await;
+        let message = &task.message;
+        let (tenant, id, from) = (&message.tenant, message.id, message.integration);
+        let seen = s.messages.sent_message(tenant, id).await.unwrap().unwrap();
+        let steps = [Step::plain(Status::Failed, at(3)), Step::plain(Status::Queued, at(3))];
+        assert!(s.messages.move_accepted(&seen, &steps, &to).await.unwrap());
+        let before = read(s, message).await;
+        let receipt = sample::receipt(late, "a1");
+        s.messages.advance(tenant, id, from, &receipt, at(4)).await.unwrap();
+        let after = read(s, message).await;
+        if matches!(late, Status::Delivered | Status::Read) {
+            assert_eq!(after.status, late);
+            // It was delivered, so the next integration does not send it.
+            let next = seen.standby.unwrap().task(seen.message, to);
+            let claim = Outbox::claim(&s.messages, &next, "two", at(5), LEASE, false);
+            assert_eq!(claim.await.unwrap(), Claim::Settled(Box::new(after)));
+            continue;
+        }
+        assert_eq!(after, before, "{late:?}");
+        // The receipts of the next integration count.
+        let receipt = sample::receipt(late, "b1");
+        s.messages.advance(tenant, id, to.integration, &receipt, at(6)).await.unwrap();
+        assert_eq!(read(s, message).await.status, late);
+    }
 }
 
 async fn an_old_token_cannot_settle_or_release_a_message(s: &Repositories) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
-    s.messages.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
+    s.messages
+        .release(&message, "one", AttemptEnd::refused(&ending(Status::Queued, 1, 0)))
+        .await
+        .unwrap();
     claim(s, &message, "two", 1).await;
     let before = read(s, &message).await;
-    s.messages.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
+    s.messages
+        .release(&message, "one", AttemptEnd::refused(&ending(Status::Queued, 1, 0)))
+        .await
+        .unwrap();
     assert_eq!(settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await, None);
     assert_eq!(read(s, &message).await, before);
     settle(s, &message, "two", &ending(Status::Accepted, 2, 1), Some("w")).await.unwrap();
@@ -459,7 +702,10 @@ async fn in_every_order(
             };
             let receipt = Receipt { code: Some("131".to_owned()), ..sample::receipt(status, "w") };
             let time = at(10 + i64::from(status.rank()));
-            s.messages.advance(&message.tenant, message.id, &receipt, time).await.unwrap();
+            s.messages
+                .advance(&message.tenant, message.id, message.integration, &receipt, time)
+                .await
+                .unwrap();
         }
         (order, read(s, &message).await)
     });
@@ -499,11 +745,19 @@ async fn a_duplicate_receipt_changes_nothing(s: &Repositories) {
     let message = sample::outbound(&integration(), "m", at(0));
     s.messages.enqueue(&message).await.unwrap();
     let sent = sample::receipt(Status::Sent, "w");
-    let moved = s.messages.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
+    let moved = s
+        .messages
+        .advance(&message.tenant, message.id, message.integration, &sent, at(5))
+        .await
+        .unwrap();
     let StatusUpdate::Advanced(moved) = moved else { panic!("the status did not change") };
     assert_eq!(*moved, read(s, &message).await);
     assert_eq!(moved.provider_message_id.as_deref(), Some("w"));
-    let again = s.messages.advance(&message.tenant, message.id, &sent, at(6)).await.unwrap();
+    let again = s
+        .messages
+        .advance(&message.tenant, message.id, message.integration, &sent, at(6))
+        .await
+        .unwrap();
     assert_eq!(again, StatusUpdate::Stale(moved.clone()));
     assert_eq!(*moved, read(s, &message).await);
 }
@@ -511,7 +765,11 @@ async fn a_duplicate_receipt_changes_nothing(s: &Repositories) {
 async fn a_receipt_for_an_unknown_message_returns_missing(s: &Repositories) {
     let message = sample::outbound(&integration(), "never", at(0));
     let sent = sample::receipt(Status::Sent, "w");
-    let advanced = s.messages.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
+    let advanced = s
+        .messages
+        .advance(&message.tenant, message.id, message.integration, &sent, at(5))
+        .await
+        .unwrap();
     assert_eq!(advanced, StatusUpdate::Missing);
     assert_eq!(s.messages.message(&message.tenant, message.id).await.unwrap(), None);
 }
@@ -534,6 +792,20 @@ async fn an_inbound_message_is_recorded_once(s: &Repositories) {
         Message { content: domain::Content::Text { text: "other".into() }, ..message.clone() };
     assert_eq!(s.messages.record(&other).await.unwrap(), Recorded::Duplicate);
     assert_eq!(read(s, &message).await, message);
+}
+
+async fn a_message_dated_in_the_future_is_read_with_its_time_of_receipt(s: &Repositories) {
+    let integration = integration();
+    for (name, dated, expected) in
+        [("past", at(-60), at(-60)), ("now", at(0), at(0)), ("future", at(3600), at(0))]
+    {
+        let message = Message { occurred_at: Some(dated), ..inbound(&integration, name, 0) };
+        assert_eq!(s.messages.record(&message).await.unwrap(), Recorded::New);
+        assert_eq!(read(s, &message).await.occurred_at, Some(expected), "{name}");
+        let page = s.messages.messages(&message.tenant, message.conversation, 10, None).await;
+        let listed = page.unwrap().items.into_iter().find(|listed| listed.id == message.id);
+        assert_eq!(listed.unwrap().occurred_at, Some(expected), "{name}");
+    }
 }
 
 async fn queueing_a_message_does_not_overwrite_a_later_state(s: &Repositories) {
@@ -587,14 +859,17 @@ async fn a_time_in_the_future_is_ignored_and_does_not_open_the_service_window(s:
         let read =
             async || s.messages.conversation(&dated.tenant, dated.id).await.unwrap().unwrap();
         assert_eq!(read().await.last_inbound_at, None, "{person}");
-        assert!(!read().await.in_service_window(at(1)), "{person}");
+        assert!(!read().await.in_service_window(at(1), SERVICE_WINDOW), "{person}");
         // A later message replaces the time and opens the service window.
         let mut again = dated.clone();
         (again.last_activity_at, again.last_inbound_at) = (at(hour), Some(at(hour - 1)));
         let touched = s.messages.upsert_conversation(&again, at(hour)).await.unwrap();
         assert_eq!(touched.last_inbound_at, Some(at(hour - 1)), "{person}");
         assert_eq!(read().await, touched, "{person}");
-        assert!(touched.in_service_window(at(hour)) && !touched.in_service_window(at(25 * hour)));
+        assert!(
+            touched.in_service_window(at(hour), SERVICE_WINDOW)
+                && !touched.in_service_window(at(25 * hour), SERVICE_WINDOW)
+        );
         // An earlier message that is processed later does not move the time back.
         let mut late = dated.clone();
         late.last_inbound_at = Some(at(1));
@@ -611,7 +886,7 @@ async fn a_date_of_any_age_is_accepted(s: &Repositories) {
     old.last_inbound_at = Some(Timestamp::MIN);
     let touched = s.messages.upsert_conversation(&old, at(0)).await.unwrap();
     assert!(touched.last_inbound_at.is_some_and(|at| at <= Timestamp::UNIX_EPOCH));
-    assert!(!touched.in_service_window(at(0)));
+    assert!(!touched.in_service_window(at(0), SERVICE_WINDOW));
     old.last_inbound_at = Some(at(0));
     assert_eq!(
         s.messages.upsert_conversation(&old, at(0)).await.unwrap().last_inbound_at,
@@ -623,11 +898,11 @@ async fn a_tenant_and_its_integrations_are_found(s: &Repositories) {
     let own = integration();
     assert!(!s.accounts.is_tenant(&own.tenant).await.unwrap());
     let tenant = Tenant { id: own.tenant.clone(), name: "Own".to_owned(), created_at: at(0) };
-    s.accounts.create_tenant(&tenant).await.unwrap();
+    s.accounts.create_tenant(&tenant, &audit(&tenant.id)).await.unwrap();
     assert!(s.accounts.is_tenant(&own.tenant).await.unwrap());
     assert!(!s.accounts.is_tenant(&TenantId::platform()).await.unwrap());
     assert_eq!(s.accounts.integrations_of(&own.tenant).await.unwrap(), []);
-    s.accounts.put_integration(&own, &[], None).await.unwrap();
+    s.accounts.put_integration(&own, &[], None, &audit(&own.tenant)).await.unwrap();
     assert_eq!(s.accounts.integrations_of(&own.tenant).await.unwrap(), std::slice::from_ref(&own));
     assert_eq!(s.accounts.integrations_of(&tenant.id).await.unwrap().len(), 1);
 }
@@ -751,7 +1026,7 @@ async fn the_media_state_of_a_message_is_the_last_one_written(s: &Repositories) 
     assert_eq!(state(&image).await, Some(MediaState::Pending));
     for written in [
         MediaState::Failed { code: "404".to_owned() },
-        MediaState::Stored { key: "media/1".to_owned() },
+        MediaState::Stored { key: "media/1".to_owned(), content_type: "image/jpeg".to_owned() },
     ] {
         s.messages.set_media(tenant, image.id, &written).await.unwrap();
         assert_eq!(state(&image).await, Some(written));
@@ -914,34 +1189,124 @@ fn api_key(tenant: &TenantId, name: &str) -> ApiKey {
         scopes: vec![Scope::Send, Scope::Read],
         hint: "abcd".to_owned(),
         created_at: at(0),
+        expires_at: None,
+        allowed_ips: Vec::new(),
+        last_used_at: None,
     }
+}
+
+async fn key_page(s: &Repositories, tenant: &TenantId) -> Vec<ApiKey> {
+    all(async |cursor| s.accounts.keys(tenant, 2, cursor.as_deref()).await.unwrap()).await
 }
 
 async fn an_api_key_is_found_until_its_tenant_revokes_it(s: &Repositories) {
     let (acme, other) = (tenant(), tenant());
     let (one, two) = (api_key(&acme, "one"), api_key(&acme, "two"));
-    s.accounts.create_key(&one, "hash-1").await.unwrap();
-    s.accounts.create_key(&two, "hash-2").await.unwrap();
+    s.accounts.create_key(&one, "hash-1", &audit(&acme)).await.unwrap();
+    s.accounts.create_key(&two, "hash-2", &audit(&acme)).await.unwrap();
     assert_eq!(s.accounts.key(one.id).await.unwrap(), Some((one.clone(), "hash-1".to_owned())));
-    assert_eq!(s.accounts.keys(&acme).await.unwrap().len(), 2);
+    assert_eq!(key_page(s, &acme).await.len(), 2);
     assert!(
-        !s.accounts.revoke_key(&other, one.id).await.unwrap(),
+        !s.accounts.revoke_key(&other, one.id, &audit(&other)).await.unwrap(),
         "the other tenant does not own it"
     );
     assert!(s.accounts.key(one.id).await.unwrap().is_some());
-    assert!(s.accounts.revoke_key(&acme, one.id).await.unwrap());
-    assert!(!s.accounts.revoke_key(&acme, one.id).await.unwrap());
+    assert!(s.accounts.revoke_key(&acme, one.id, &audit(&acme)).await.unwrap());
+    assert!(!s.accounts.revoke_key(&acme, one.id, &audit(&acme)).await.unwrap());
     assert_eq!(s.accounts.key(one.id).await.unwrap(), None);
-    assert_eq!(s.accounts.keys(&acme).await.unwrap(), [two]);
+    assert_eq!(key_page(s, &acme).await, [two]);
+}
+
+async fn the_use_of_an_api_key_is_recorded_once_an_hour(s: &Repositories) {
+    let acme = tenant();
+    let key = api_key(&acme, "used");
+    s.accounts.create_key(&key, "hash", &audit(&acme)).await.unwrap();
+    let last_used = async || s.accounts.api_key(&acme, key.id).await.unwrap().unwrap().last_used_at;
+    assert_eq!(last_used().await, None);
+    for (used, recorded) in [(10, 10), (11, 10), (3609, 10), (3610, 3610), (20, 3610)] {
+        s.accounts.record_use(&acme, key.id, at(used)).await.unwrap();
+        assert_eq!(last_used().await, Some(at(recorded)));
+        assert_eq!(key_page(s, &acme).await[0].last_used_at, Some(at(recorded)));
+    }
+    assert!(s.accounts.revoke_key(&acme, key.id, &audit(&acme)).await.unwrap());
+    s.accounts.record_use(&acme, key.id, at(9999)).await.unwrap();
+    assert_eq!(s.accounts.api_key(&acme, key.id).await.unwrap(), None);
+}
+
+async fn the_keys_of_a_tenant_are_limited_however_many_are_created_at_once(s: &Repositories) {
+    let acme = tenant();
+    let keys: Vec<_> = (0..MAX_KEYS + 5).map(|n| api_key(&acme, &n.to_string())).collect();
+    let create = async |key: &ApiKey| loop {
+        // DynamoDB rejects concurrent transactions on one item: the client sends it again.
+        if let Ok(created) = s.accounts.create_key(key, "hash", &audit(&acme)).await {
+            return created;
+        }
+    };
+    let (first, last) = keys.split_at(keys.len() - 10);
+    for key in first {
+        assert_eq!(create(key).await, KeyCreation::Created);
+    }
+    let created = join_all(last.iter().map(&create)).await;
+    let refused = created.iter().filter(|created| **created == KeyCreation::LimitReached).count();
+    assert_eq!(refused, 5);
+    let stored = all(async |cursor| s.accounts.keys(&acme, 3, cursor.as_deref()).await.unwrap());
+    assert_eq!(u32::try_from(stored.await.len()).unwrap(), MAX_KEYS);
+}
+
+async fn audit_records_are_written_with_the_change_and_listed_in_pages(s: &Repositories) {
+    let acme = tenant();
+    let list = async |filter: AuditFilter| {
+        let page = async |cursor: Option<String>| {
+            s.accounts.audit_records(&acme, &filter, 3, cursor.as_deref()).await.unwrap()
+        };
+        let records = all(page).await;
+        let second = |record: &AuditRecord| record.at.as_second() - at(0).as_second();
+        records.iter().map(second).collect::<Vec<_>>()
+    };
+    let record = |second: i64, action| AuditRecord {
+        at: at(second),
+        change: Change::of_integration(action, IntegrationId::derived(&["audit"])),
+        ..audit(&acme)
+    };
+    for second in 0..7 {
+        let action = if second % 2 == 0 { Action::RouteSet } else { Action::AutomationSet };
+        let record = record(second, action);
+        s.accounts.set_automation(&acme, &Automation::None, &record).await.unwrap();
+    }
+    s.accounts.record_action(&record(7, Action::IntegrationRegistered)).await.unwrap();
+    let filter = AuditFilter::default();
+    assert_eq!(list(filter).await, [7, 6, 5, 4, 3, 2, 1, 0]);
+    let of_route = AuditFilter { action: Some(Action::RouteSet), ..filter };
+    assert_eq!(list(of_route).await, [6, 4, 2, 0]);
+    let actor = Some(Actor::Key(KeyId::derived(&["other"])));
+    assert_eq!(list(AuditFilter { actor, ..filter }).await, [0; 0]);
+    let actor = Some(Actor::Platform);
+    let range = AuditFilter { actor, from: Some(at(2)), to: Some(at(5)), ..filter };
+    assert_eq!(list(range).await, [4, 3, 2]);
+    assert_eq!(list(AuditFilter { action: Some(Action::RouteSet), ..range }).await, [4, 2]);
+    let nobody = s.accounts.audit_records(&tenant(), &filter, 3, None).await.unwrap();
+    assert!(nobody.items.is_empty(), "each tenant has its own records");
+    // A record is never replaced: its change is refused, too.
+    let again = record(7, Action::RouteSet);
+    s.accounts.set_automation(&acme, &tests::sample::push(), &again).await.unwrap();
+    let removed = s.accounts.set_automation(&acme, &Automation::None, &again).await;
+    assert!(removed.is_err());
+    assert_eq!(s.accounts.automation(&acme).await.unwrap(), tests::sample::push());
 }
 
 async fn a_tenant_is_created_once_and_listed(s: &Repositories) {
     let ids = [tenant(), tenant(), tenant(), tenant()];
     for id in &ids {
         let created = Tenant { id: id.clone(), name: "Acme".to_owned(), created_at: at(0) };
-        assert_eq!(s.accounts.create_tenant(&created).await.unwrap(), Recorded::New);
+        assert_eq!(
+            s.accounts.create_tenant(&created, &audit(&created.id)).await.unwrap(),
+            Recorded::New
+        );
         let other = Tenant { name: "Other".to_owned(), ..created.clone() };
-        assert_eq!(s.accounts.create_tenant(&other).await.unwrap(), Recorded::Duplicate);
+        assert_eq!(
+            s.accounts.create_tenant(&other, &audit(&other.id)).await.unwrap(),
+            Recorded::Duplicate
+        );
         assert_eq!(s.accounts.tenant(id).await.unwrap(), Some(created));
     }
     let listed = all(async |cursor| s.accounts.tenants(3, cursor.as_deref()).await.unwrap()).await;
@@ -950,22 +1315,48 @@ async fn a_tenant_is_created_once_and_listed(s: &Repositories) {
     assert_eq!(s.accounts.tenant(&tenant()).await.unwrap(), None);
 }
 
+/// Returns the endpoint of the sample automation.
+fn endpoint() -> Push {
+    let Automation::Push(push) = tests::sample::push() else { panic!("it must be a push") };
+    push
+}
+
 async fn an_automation_can_be_disabled_and_set_again(s: &Repositories) {
     let tenant = tenant();
     let read = async || s.accounts.automation(&tenant).await.unwrap();
     assert_eq!(read().await, Automation::None);
-    s.accounts.disable(&tenant, at(0)).await.unwrap();
+    s.accounts.disable(&tenant, &endpoint(), at(0)).await.unwrap();
     assert_eq!(read().await, Automation::None);
-    s.accounts.set_automation(&tenant, &sample::push()).await.unwrap();
-    assert_eq!(read().await, sample::push());
-    s.accounts.disable(&tenant, at(1)).await.unwrap();
-    s.accounts.disable(&tenant, at(2)).await.unwrap();
+    s.accounts.set_automation(&tenant, &tests::sample::push(), &audit(&tenant)).await.unwrap();
+    assert_eq!(read().await, tests::sample::push());
+    s.accounts.disable(&tenant, &endpoint(), at(1)).await.unwrap();
+    s.accounts.disable(&tenant, &endpoint(), at(2)).await.unwrap();
     let Automation::Push(push) = read().await else { panic!("it must be a push") };
     assert_eq!(push.disabled_at, Some(at(1)));
-    s.accounts.set_automation(&tenant, &Automation::Push(push)).await.unwrap();
-    assert_eq!(read().await, sample::push(), "setting it again enables it");
-    s.accounts.set_automation(&tenant, &Automation::None).await.unwrap();
+    s.accounts.set_automation(&tenant, &Automation::Push(push), &audit(&tenant)).await.unwrap();
+    assert_eq!(read().await, tests::sample::push(), "setting it again enables it");
+    s.accounts.set_automation(&tenant, &Automation::None, &audit(&tenant)).await.unwrap();
     assert_eq!(read().await, Automation::None);
+}
+
+async fn an_endpoint_that_was_replaced_cannot_disable_the_new_one(s: &Repositories) {
+    let tenant = tenant();
+    let old = endpoint();
+    let moved = Push { url: "https://new.test/hook".to_owned(), ..old.clone() };
+    let set_again = Push { secret_at: at(5), ..old.clone() };
+    for new in [moved, set_again] {
+        for automation in [
+            Automation::Push(new.clone()),
+            Automation::Pull(Pull { job_ttl: 60, push: Some(new.clone()) }),
+        ] {
+            s.accounts.set_automation(&tenant, &automation, &audit(&tenant)).await.unwrap();
+            assert!(!s.accounts.disable(&tenant, &old, at(6)).await.unwrap());
+            assert_eq!(s.accounts.automation(&tenant).await.unwrap(), automation);
+            assert!(s.accounts.disable(&tenant, &new, at(7)).await.unwrap());
+            let disabled = s.accounts.automation(&tenant).await.unwrap();
+            assert_eq!(disabled.enabled_webhook(), None);
+        }
+    }
 }
 
 async fn find(s: &Repositories, integration: &Integration) -> Option<Integration> {
@@ -983,11 +1374,11 @@ async fn an_account_and_a_path_secret_belong_to_one_integration(s: &Repositories
     let ours = integration();
     let path = [format!("hash-of-{}", ours.tenant)];
     assert_eq!(
-        s.accounts.put_integration(&ours, &path, None).await.unwrap(),
+        s.accounts.put_integration(&ours, &path, None, &audit(&ours.tenant)).await.unwrap(),
         AccountClaim::Granted
     );
     assert_eq!(
-        s.accounts.put_integration(&ours, &path, None).await.unwrap(),
+        s.accounts.put_integration(&ours, &path, None, &audit(&ours.tenant)).await.unwrap(),
         AccountClaim::Granted
     );
     assert_eq!(find(s, &ours).await, Some(ours.clone()));
@@ -998,11 +1389,17 @@ async fn an_account_and_a_path_secret_belong_to_one_integration(s: &Repositories
     assert_eq!(elsewhere, None, "a path secret belongs to one provider");
 
     let rival = sample::whatsapp(&tenant(), ours.account.as_deref());
-    assert_eq!(s.accounts.put_integration(&rival, &[], None).await.unwrap(), AccountClaim::Taken);
+    assert_eq!(
+        s.accounts.put_integration(&rival, &[], None, &audit(&rival.tenant)).await.unwrap(),
+        AccountClaim::Taken
+    );
     assert_eq!(find(s, &rival).await, None, "all or nothing");
     assert_eq!(holder(s, &ours).await.as_ref(), Some(&ours.tenant));
     let other = integration();
-    assert_eq!(s.accounts.put_integration(&other, &path, None).await.unwrap(), AccountClaim::Taken);
+    assert_eq!(
+        s.accounts.put_integration(&other, &path, None, &audit(&other.tenant)).await.unwrap(),
+        AccountClaim::Taken
+    );
     assert_eq!((find(s, &other).await, holder(s, &other).await), (None, None));
 }
 
@@ -1010,11 +1407,15 @@ async fn accounts_and_path_secrets_that_an_integration_drops_are_free_again(s: &
     let before = integration();
     let tenant = &before.tenant;
     let old = [format!("old-{tenant}"), format!("kept-{tenant}")];
-    s.accounts.put_integration(&before, &old, None).await.unwrap();
+    s.accounts.put_integration(&before, &old, None, &audit(&before.tenant)).await.unwrap();
     let mut after = before.clone();
     after.account = Some(format!("moved-{tenant}"));
     let new = [format!("kept-{tenant}"), format!("new-{tenant}")];
-    let claimed = s.accounts.put_integration(&after, &new, Some((&before, &old))).await.unwrap();
+    let claimed = s
+        .accounts
+        .put_integration(&after, &new, Some((&before, &old)), &audit(&after.tenant))
+        .await
+        .unwrap();
     assert_eq!(claimed, AccountClaim::Granted);
     assert_eq!(holder(s, &before).await, None);
     assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
@@ -1026,19 +1427,23 @@ async fn accounts_and_path_secrets_that_an_integration_drops_are_free_again(s: &
 
     let successor = sample::whatsapp(&self::tenant(), before.account.as_deref());
     assert_eq!(
-        s.accounts.put_integration(&successor, &[], None).await.unwrap(),
+        s.accounts.put_integration(&successor, &[], None, &audit(&successor.tenant)).await.unwrap(),
         AccountClaim::Granted
     );
     // A write that fails releases nothing.
     let mut conflicting = after.clone();
     conflicting.account.clone_from(&successor.account);
-    let taken = s.accounts.put_integration(&conflicting, &[], Some((&after, &new))).await.unwrap();
+    let taken = s
+        .accounts
+        .put_integration(&conflicting, &[], Some((&after, &new)), &audit(&conflicting.tenant))
+        .await
+        .unwrap();
     assert_eq!(taken, AccountClaim::Taken);
     assert_eq!(find(s, &after).await, Some(after.clone()));
     assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
 
-    s.accounts.delete_integration(&after, &new).await.unwrap();
-    s.accounts.delete_integration(&after, &new).await.unwrap();
+    s.accounts.delete_integration(&after, &new, &audit(&after.tenant)).await.unwrap();
+    s.accounts.delete_integration(&after, &new, &audit(&after.tenant)).await.unwrap();
     assert_eq!((find(s, &after).await, holder(s, &after).await), (None, None));
     assert_eq!(by_path(&new[0]).await, None);
     assert_eq!(holder(s, &successor).await.as_ref(), Some(&successor.tenant));
@@ -1052,20 +1457,26 @@ async fn the_operator_has_one_integration_at_each_provider(s: &Repositories) {
     }
     let account = tenant().to_string();
     let first = sample::telegram(&TenantId::platform(), Some(&account));
-    assert_eq!(s.accounts.put_integration(&first, &[], None).await.unwrap(), AccountClaim::Granted);
+    assert_eq!(
+        s.accounts.put_integration(&first, &[], None, &audit(&first.tenant)).await.unwrap(),
+        AccountClaim::Granted
+    );
     assert_eq!(s.accounts.platform(provider).await.unwrap(), Some(first.clone()));
     let second = sample::telegram(&TenantId::platform(), Some(&format!("{account}-2")));
-    assert_eq!(s.accounts.put_integration(&second, &[], None).await.unwrap(), AccountClaim::Taken);
-    s.accounts.delete_integration(&first, &[]).await.unwrap();
+    assert_eq!(
+        s.accounts.put_integration(&second, &[], None, &audit(&second.tenant)).await.unwrap(),
+        AccountClaim::Taken
+    );
+    s.accounts.delete_integration(&first, &[], &audit(&first.tenant)).await.unwrap();
     assert_eq!(s.accounts.platform(provider).await.unwrap(), None);
 }
 
 async fn a_tenant_cannot_read_or_change_data_of_another_tenant(s: &Repositories) {
     let other = integration();
     let (a, b) = (&other.tenant, &tenant());
-    s.accounts.put_integration(&other, &[], None).await.unwrap();
-    s.accounts.create_key(&api_key(a, "key"), "hash").await.unwrap();
-    s.accounts.set_automation(a, &sample::push()).await.unwrap();
+    s.accounts.put_integration(&other, &[], None, &audit(&other.tenant)).await.unwrap();
+    s.accounts.create_key(&api_key(a, "key"), "hash", &audit(a)).await.unwrap();
+    s.accounts.set_automation(a, &tests::sample::push(), &audit(a)).await.unwrap();
     let message = sample::outbound(&other, "m", at(0));
     claim(s, &message, "one", 0).await;
     settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
@@ -1084,23 +1495,23 @@ async fn a_tenant_cannot_read_or_change_data_of_another_tenant(s: &Repositories)
     assert!(s.messages.conversations(b, 10, None).await.unwrap().items.is_empty());
     assert!(s.accounts.integrations_of(b).await.unwrap().is_empty());
     assert!(Registry::integrations(&s.accounts, b).await.unwrap().is_empty());
-    assert!(s.accounts.keys(b).await.unwrap().is_empty());
+    assert!(key_page(s, b).await.is_empty());
     assert_eq!(s.accounts.automation(b).await.unwrap(), Automation::None);
-    assert_eq!(s.messages.resolve(b, Provider::WhatsappCloud, "w").await.unwrap(), None);
+    assert_eq!(s.messages.resolve(b, Provider::WhatsappCloud, other.id, "w").await.unwrap(), None);
     assert_eq!(s.messages.reserved(b, "key", "request", at(1)).await.unwrap(), Reservation::New);
     let claim = claim_notification(s, b, id, None, 9999).await;
     assert!(matches!(claim, NotificationClaim::Settled));
     let read = sample::receipt(Status::Read, "w");
     assert_eq!(
-        s.messages.advance(b, message.id, &read, at(9)).await.unwrap(),
+        s.messages.advance(b, message.id, other.id, &read, at(9)).await.unwrap(),
         StatusUpdate::Missing
     );
     s.messages.set_media(b, message.id, &MediaState::Pending).await.unwrap();
-    s.accounts.disable(b, at(9)).await.unwrap();
+    s.accounts.disable(b, &endpoint(), at(9)).await.unwrap();
 
     let (kept, media) = s.messages.message(a, message.id).await.unwrap().unwrap();
     assert_eq!((kept.status, media), (Status::Accepted, None));
-    assert_eq!(s.accounts.automation(a).await.unwrap(), sample::push());
+    assert_eq!(s.accounts.automation(a).await.unwrap(), tests::sample::push());
     assert_eq!(s.accounts.integrations_of(a).await.unwrap().len(), 1);
 }
 
@@ -1357,8 +1768,13 @@ async fn a_replay_advances_from_its_position_and_ends(s: &Repositories) {
         s.events.advance_page(&tenant, id, &page, at(second)).await.unwrap()
     };
     assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::Duplicate);
-    assert_eq!(s.events.create_replay(&begun).await.unwrap(), Recorded::New);
-    assert_eq!(s.events.create_replay(&begun).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(s.events.start_replay(&begun).await.unwrap(), ReplayStart::Started);
+    let other = |name| Replay { id: ReplayId::derived(&[tenant.as_str(), name]), ..begun.clone() };
+    let (second, third) = (other("second"), other("third"));
+    assert_eq!(s.events.start_replay(&second).await.unwrap(), ReplayStart::Started);
+    let refused = s.events.start_replay(&third).await.unwrap();
+    assert_eq!(refused, ReplayStart::TooMany(vec![id, second.id]));
+    assert_eq!(s.events.replay(&tenant, third.id).await.unwrap(), None);
     let found = s.events.replay(&tenant, id).await.unwrap().unwrap();
     assert_eq!((found.replay, found.cursor.as_str(), found.before), (begun.clone(), "", None));
     assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::New);
@@ -1376,12 +1792,13 @@ async fn a_replay_advances_from_its_position_and_ends(s: &Repositories) {
     let (matched, published, updated_at) = (7, 5, at(13));
     assert_eq!(ended, Replay { status, matched, published, updated_at, ..begun });
     assert_eq!(s.events.replay(&self::tenant(), id).await.unwrap(), None, "another tenant owns it");
+    assert_eq!(s.events.start_replay(&third).await.unwrap(), ReplayStart::Started);
 }
 
 async fn a_failed_replay_has_a_reason_and_can_continue(s: &Repositories) {
     let tenant = tenant();
     let begun = replay(&tenant);
-    s.events.create_replay(&begun).await.unwrap();
+    s.events.start_replay(&begun).await.unwrap();
     s.events.record_failure(&tenant, begun.id, "elsewhere", "late", at(11)).await.unwrap();
     let read = async || s.events.replay(&tenant, begun.id).await.unwrap().unwrap().replay;
     assert_eq!(read().await.status, ReplayStatus::Running, "the replay is not at that page");
@@ -1404,6 +1821,8 @@ async fn a_failed_replay_has_a_reason_and_can_continue(s: &Repositories) {
 // ---- Jobs ---------------------------------------------------------------------------------------
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Time to live of the jobs.
+const TIME_TO_LIVE: Duration = Duration::from_hours(1);
 
 /// Queues jobs of the customer `person`, created one second apart from `second` on.
 async fn queued(
@@ -1415,9 +1834,9 @@ async fn queued(
 ) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (name, second) in names.iter().zip(second..) {
-        let job = sample::job_from(integration, person, name, at(second));
-        assert_eq!(s.jobs.enqueue_job(&job).await.unwrap(), Recorded::New);
-        jobs.push(job);
+        let message = sample::message_from(integration, person, name, at(second));
+        assert_eq!(s.jobs.enqueue_job(&message, TIME_TO_LIVE).await.unwrap(), Recorded::New);
+        jobs.push(Job::new(&message, TIME_TO_LIVE));
     }
     jobs
 }
@@ -1493,15 +1912,17 @@ async fn jobs_are_offered_in_order_per_conversation_and_in_parallel_across_them(
 
 async fn a_job_is_queued_once_however_often_it_is_submitted(s: &Repositories) {
     let own = integration();
-    let job = sample::job_from(&own, "1", "a", at(0));
-    let answers = join_all((0..10).map(|_| s.jobs.enqueue_job(&job))).await;
+    let message = sample::message_from(&own, "1", "a", at(0));
+    let answers = join_all((0..10).map(|_| s.jobs.enqueue_job(&message, TIME_TO_LIVE))).await;
     let new = answers.into_iter().filter(|answer| matches!(answer, Ok(Recorded::New))).count();
     assert_eq!(new, 1);
     assert_eq!(counted(s, &own.tenant, 0).await, (1, 0));
     let held = pull(s, &own.tenant, 1).await.unwrap();
-    assert_eq!(s.jobs.enqueue_job(&job).await.unwrap(), Recorded::Duplicate);
+    let again = s.jobs.enqueue_job(&message, TIME_TO_LIVE).await.unwrap();
+    assert_eq!(again, Recorded::Duplicate);
     complete(s, &held, 2).await;
-    assert_eq!(s.jobs.enqueue_job(&job).await.unwrap(), Recorded::Duplicate);
+    let again = s.jobs.enqueue_job(&message, TIME_TO_LIVE).await.unwrap();
+    assert_eq!(again, Recorded::Duplicate);
     assert_eq!(pull(s, &own.tenant, 3).await, None);
     assert_eq!(counted(s, &own.tenant, 3).await, (0, 0));
 }
@@ -1530,7 +1951,8 @@ async fn an_expired_lease_is_offered_again_and_late_calls_have_no_effect(s: &Rep
     expect_done(&Ok(complete(s, &second, 102).await));
     assert!(is_refused(&complete(s, &first, 103).await), "another worker completed the job");
     assert_eq!(counted(s, &own.tenant, 103).await, (1, 0));
-    let nothing = JobTicket { id: sample::job_from(&own, "1", "never", at(0)).id, attempt: 1 };
+    let never = sample::message_from(&own, "1", "never", at(0));
+    let nothing = JobTicket { id: JobId::of(never.id), attempt: 1 };
     let answer = s.jobs.settle_job(&own.tenant, nothing, &done("1"), None, at(0)).await.unwrap();
     assert_eq!(answer, JobUpdate::Missing);
     assert_eq!(
@@ -1649,8 +2071,29 @@ async fn a_job_fails_when_the_lease_of_its_last_attempt_expires(s: &Repositories
     assert_eq!(as_found, (jobs[0].id, JobStatus::Failed, MAX_ATTEMPTS));
     assert_eq!(s.jobs.end(&overdue, None, at(second)).await.unwrap(), Recorded::New);
     assert_eq!(job_of(s, &jobs[0]).await.status, JobStatus::Failed);
+    // Its worker comes too late, also to fail it.
+    let late = JobTicket { id: jobs[0].id, attempt: MAX_ATTEMPTS };
+    let failure = JobOutcome::Failed { reason: "why".to_owned() };
+    for ending in [done("1"), failure] {
+        let answer = s.jobs.settle_job(&own.tenant, late, &ending, None, at(second)).await;
+        assert!(is_refused(&answer.unwrap()), "{ending:?}");
+    }
     assert_eq!(counted(s, &own.tenant, second).await, (1, 0));
     assert_eq!(pull(s, &own.tenant, second).await.unwrap().id, jobs[1].id);
+}
+
+async fn a_job_with_an_expired_lease_counts_as_queued(s: &Repositories) {
+    let own = integration();
+    for person in ["1", "2", "3"] {
+        queued(s, &own, person, &[person, &format!("after {person}")], 0).await;
+    }
+    for _worker in 0..2 {
+        pull(s, &own.tenant, 2).await.unwrap();
+    }
+    assert_eq!(counted(s, &own.tenant, 61).await, (4, 2));
+    assert_eq!(counted(s, &own.tenant, 62).await, (6, 0), "both leases have expired");
+    pull(s, &own.tenant, 62).await.unwrap();
+    assert_eq!(counted(s, &own.tenant, 62).await, (5, 1));
 }
 
 async fn the_notification_of_a_job_is_written_with_its_ending(s: &Repositories) {
@@ -1660,7 +2103,7 @@ async fn the_notification_of_a_job_is_written_with_its_ending(s: &Repositories) 
     let at = |second| at(FAR + second);
     let notification = |job: &Job, status| {
         let message = Message { id: job.id.message(), ..sample::outbound(&own, "m", at(0)) };
-        let ended = domain::automation::EndedJob {
+        let ended = domain::notification::EndedJob {
             job_id: job.id,
             status,
             attempt: 1,
@@ -1730,7 +2173,7 @@ async fn counts_are_exact_after_every_operation(s: &Repositories) {
             _ => {
                 // The worker disappears.
                 now += 61;
-                assert_eq!(counted(s, tenant, now).await, (left - 1, 1), "round {round}");
+                assert_eq!(counted(s, tenant, now).await, (left, 0), "round {round}");
                 let again = pull(s, tenant, now).await.unwrap();
                 let late =
                     s.jobs.settle_job(tenant, job.ticket(), &done("{}"), None, at(now)).await;
@@ -1809,6 +2252,63 @@ async fn a_tenant_cannot_read_or_settle_jobs_of_another_tenant(s: &Repositories)
     assert_eq!(stolen, JobUpdate::Missing);
 }
 
+async fn permits_are_taken_up_to_the_limits_of_a_key_and_a_tenant(s: &Repositories) {
+    let tenant = tenant();
+    let limits = Counts { key: 5, tenant: 7 };
+    let take = async |key: u128, class, minute, count| {
+        let key = KeyId::new(at(0), key);
+        let window = RateWindow { tenant: &tenant, key, class, minute };
+        s.accounts.take_permits(window, count, limits).await.unwrap()
+    };
+    let (taken, exceeded) = (PermitOutcome::Taken, PermitOutcome::Exceeded);
+    let of = |key, tenant| Counts { key, tenant };
+    let class = RequestClass::Writes;
+    assert_eq!(
+        take(1, class, 1, 6).await,
+        exceeded(of(0, 0)),
+        "the first may not exceed it either"
+    );
+    assert_eq!(take(1, class, 1, 4).await, taken(of(4, 4)));
+    assert_eq!(take(1, class, 1, 2).await, exceeded(of(4, 4)), "the limit of the key");
+    assert_eq!(take(1, class, 1, 1).await, taken(of(5, 5)));
+    assert_eq!(take(2, class, 1, 3).await, exceeded(of(0, 5)), "the limit of the tenant");
+    assert_eq!(take(2, class, 1, 2).await, taken(of(2, 7)));
+    assert_eq!(take(3, class, 1, 1).await, exceeded(of(0, 7)));
+    assert_eq!(take(3, RequestClass::Reads, 1, 1).await, taken(of(1, 1)), "another class");
+    assert_eq!(take(3, class, 2, 5).await, taken(of(5, 5)), "another minute");
+    let concurrent = join_all((0..50).map(|key| take(key, class, 3, 1))).await;
+    let granted = concurrent.iter().filter(|one| matches!(one, PermitOutcome::Taken(_))).count();
+    assert_eq!(granted, 7);
+    assert_eq!(s.accounts.limits(&tenant).await.unwrap(), DEFAULT);
+    let settings = LimitSettings { waiting_workers: Some(1), ..LimitSettings::default() };
+    s.accounts.set_limits(&tenant, &settings, &audit(&tenant)).await.unwrap();
+    assert_eq!(s.accounts.limits(&tenant).await.unwrap(), settings.limits());
+}
+
+async fn a_place_of_a_waiting_worker_has_one_holder_until_its_lease_expires(s: &Repositories) {
+    let tenant = tenant();
+    let lease = async |slot, held: Option<i64>, now, until| {
+        s.jobs.lease_slot(&tenant, slot, held.map(at), at(now), at(until)).await.unwrap()
+    };
+    let leased = async |now| {
+        let mut slots = s.jobs.leased_slots(&tenant, at(now)).await.unwrap();
+        slots.sort_unstable();
+        slots
+    };
+    assert!(leased(0).await.is_empty());
+    assert!(lease(3, None, 0, 20).await && lease(0, None, 1, 6).await);
+    assert!(!lease(3, None, 5, 25).await, "it has a holder");
+    assert!(!lease(3, Some(19), 5, 25).await, "the holder is another one");
+    assert_eq!(leased(5).await, [0, 3]);
+    assert!(lease(3, Some(20), 5, 25).await, "the holder extends its lease");
+    assert_eq!(leased(6).await, [3], "the other lease expired");
+    assert!(lease(0, None, 6, 26).await);
+    assert!(!lease(0, Some(6), 7, 27).await, "the first holder has lost it");
+    let concurrent = join_all((0..20).map(|_| lease(9, None, 8, 28))).await;
+    assert_eq!(concurrent.into_iter().filter(|granted| *granted).count(), 1);
+    assert!(s.jobs.leased_slots(&self::tenant(), at(8)).await.unwrap().is_empty());
+}
+
 async fn a_tenant_is_listed_until_it_stops_pulling_and_tracking_is_stopped(s: &Repositories) {
     let tenant = tenant();
     let listed = async || {
@@ -1822,17 +2322,17 @@ async fn a_tenant_is_listed_until_it_stops_pulling_and_tracking_is_stopped(s: &R
             }
         }
     };
-    s.accounts.set_automation(&tenant, &sample::push()).await.unwrap();
+    s.accounts.set_automation(&tenant, &tests::sample::push(), &audit(&tenant)).await.unwrap();
     assert!(!listed().await);
-    s.accounts.set_automation(&tenant, &sample::pull(true)).await.unwrap();
-    assert_eq!(s.accounts.automation(&tenant).await.unwrap(), sample::pull(true));
+    s.accounts.set_automation(&tenant, &tests::sample::pull(true), &audit(&tenant)).await.unwrap();
+    assert_eq!(s.accounts.automation(&tenant).await.unwrap(), tests::sample::pull(true));
     s.accounts.stop_tracking(&tenant).await.unwrap();
     assert!(listed().await, "the tenant pulls");
-    s.accounts.disable(&tenant, at(5)).await.unwrap();
+    s.accounts.disable(&tenant, &endpoint(), at(5)).await.unwrap();
     let disabled = s.accounts.automation(&tenant).await.unwrap();
     assert_eq!(disabled.enabled_webhook(), None);
     assert!(matches!(disabled, Automation::Pull(_)), "workers can still pull");
-    s.accounts.set_automation(&tenant, &Automation::None).await.unwrap();
+    s.accounts.set_automation(&tenant, &Automation::None, &audit(&tenant)).await.unwrap();
     assert!(listed().await, "jobs may remain");
     s.accounts.stop_tracking(&tenant).await.unwrap();
     assert!(!listed().await);

@@ -1,5 +1,5 @@
 //! Stores inbound messages and conversations, and notifies the tenant or queues a job.
 
 pub(crate) fn main() -> Result<(), runtime::Error> {
-    messaging::handlers::inbound::run(work::Repository::of)
+    messaging::handlers::inbound::run::<work::Repository>()
 }

@@ -48,6 +48,7 @@ impl Hub for RecordingHub {
 struct World {
     app: App,
     hub: Arc<RecordingHub>,
+    integration: Integration,
     sender: Box<dyn MessageSender>,
 }
 
@@ -75,8 +76,9 @@ impl World {
         let hub = Arc::new(RecordingHub::default());
         let app = App::in_process(Clock::Machine, Arc::clone(&hub) as Arc<dyn Hub>);
         let sender = providers::sender(Provider::Evolution).unwrap();
-        let sender = sender.sender(&integration(settings), &example::credentials()).unwrap();
-        let world = Self { app, hub, sender };
+        let integration = integration(settings);
+        let sender = sender.sender(&integration, &example::credentials()).unwrap();
+        let world = Self { app, hub, integration, sender };
         let mut plan = json!({ "token": "test-evolution-key",
             "receipts": { "sent": 1, "delivered": 2, "read": 3 } });
         plan.as_object_mut().unwrap().extend(instance.as_object().unwrap().clone());
@@ -134,9 +136,11 @@ impl World {
     }
 
     async fn register(&self) {
-        let response = self.call(self.sender.register(URL, None).unwrap()).await.unwrap();
+        let registrar = providers::webhook_registrar(&self.integration, &example::credentials());
+        let registrar = registrar.unwrap();
+        let response = self.call(registrar.register(URL, None).unwrap()).await.unwrap();
         assert_eq!(response.status(), 201);
-        assert!(self.sender.answer(&response).is_ok());
+        assert!(registrar.answer(&response).is_ok());
     }
 
     fn instance<T>(&self, act: impl FnOnce(&Instance) -> T) -> T {
@@ -242,7 +246,7 @@ async fn every_kind_of_content_follows_evolutions_rules() {
             for reply_to in [None, Some("4915550009999@s.whatsapp.net:3A11")] {
                 let sent = world.send(&content, reply_to).await;
                 let sent = sent.unwrap_or_else(|error| panic!("{}: {error:?}", content.kind()));
-                assert_eq!(world.accepted().last().unwrap()["id"], sent.provider_message_id);
+                assert_eq!(world.accepted().last().unwrap()["id"], sent.provider_message_id());
             }
         }
         // No field was one that Evolution silently ignores.
@@ -259,7 +263,7 @@ async fn receipts_refer_to_sent_messages_and_echoes_are_not_messages() {
     for event in world.events().await {
         match event {
             EventKind::Receipt(receipt) => {
-                assert_eq!(receipt.provider_message_id, sent.provider_message_id);
+                assert_eq!(receipt.provider_message_id, sent.provider_message_id());
                 statuses.push(receipt.status);
             }
             EventKind::Other { name, .. } => others.push(name),
@@ -296,23 +300,27 @@ async fn a_customers_message_is_replied_to_reacted_to_marked_read_and_its_file_d
     world.send(&Content::Reaction { reaction }, None).await.unwrap();
     let key = json!({ "remoteJid": example::JID, "fromMe": false, "id": id });
     assert_eq!(world.accepted()[1]["body"]["key"], key);
-    let seen = world.sender.mark_read(provider_id).unwrap().unwrap();
+    let receipts = providers::read_receipts(&world.integration, &example::credentials());
+    let receipts = receipts.unwrap().unwrap();
+    let seen = receipts.mark_read(provider_id).unwrap().unwrap();
     let response = world.call(seen).await.unwrap();
-    assert!(world.sender.answer(&response).is_ok());
+    assert!(receipts.answer(&response).is_ok());
     assert_eq!(world.summary()["read_receipts"], 1);
 
     let media = message.content.media().unwrap().provider_media_id.clone().unwrap();
-    let MediaRequest::Lookup(ask) = world.sender.locate_media(&media).unwrap() else { panic!() };
+    let fetcher = providers::media_fetcher(&world.integration, &example::credentials()).unwrap();
+    let MediaRequest::Lookup(ask) = fetcher.locate_media(&media).unwrap() else { panic!() };
     let located = world.call(ask).await.unwrap();
-    let MediaSource::Inline(bytes) = world.sender.fetch_media(&located).unwrap() else { panic!() };
+    let MediaSource::Inline(bytes) = fetcher.fetch_media(&located).unwrap() else { panic!() };
     assert_eq!(&bytes[..], [0, 1, 2]);
 }
 
 #[tokio::test]
 async fn an_instance_without_a_connection_accepts_no_message_and_the_send_is_retried() {
     let world = World::new(&json!({}), &json!({ "state": "close" })).await;
-    let ask = world.sender.describe_account().unwrap();
-    let described = world.sender.answer(&world.call(ask).await.unwrap());
+    let reader = providers::account_reader(&world.integration, &example::credentials()).unwrap();
+    let ask = reader.describe_account().unwrap();
+    let described = reader.answer(&world.call(ask).await.unwrap());
     assert_eq!(described.unwrap_err().code(), "disconnected");
     let picture = Content::Image { media: media("https://example.com/a.jpg") };
     for round in 0..2 {

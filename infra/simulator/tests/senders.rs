@@ -145,7 +145,7 @@ impl World {
         while self.sim(Method::GET, "", &Value::Null).await["pending_webhooks"] != 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        let webhook = providers::webhook(self.integration.provider);
+        let webhook = providers::webhook(self.integration.provider).unwrap();
         let source = webhook.source(&self.integration, &self.credentials);
         let mut events = Vec::new();
         for request in self.hub.0.lock().unwrap().iter() {
@@ -322,7 +322,7 @@ async fn infobip_accepts_every_kind_of_content_that_the_hub_sends() {
     let own = MessageId::derived(&["m"]).to_string();
     for content in &all {
         let accepted = world.send(content, &format!("+{PERSON}")).await;
-        assert_eq!(accepted.unwrap().provider_message_id, own, "{}", content.kind());
+        assert_eq!(accepted.unwrap().provider_message_id(), own, "{}", content.kind());
     }
     let accepted = world.accepted().await;
     assert_eq!(accepted.len(), all.len());
@@ -383,7 +383,7 @@ async fn a_second_attempt_at_infobip_finds_the_message_of_the_first_attempt() {
     let found = world.send(&text("hi"), PERSON).await.unwrap();
     let accepted = world.accepted().await;
     assert_eq!(accepted.len(), 1);
-    assert_eq!(accepted[0]["message_id"], found.provider_message_id);
+    assert_eq!(accepted[0]["message_id"], found.provider_message_id());
 }
 
 #[tokio::test]
@@ -393,7 +393,8 @@ async fn infobip_supports_read_receipts_file_downloads_and_account_health() {
         "media": { "mime_type": "image/png", "content_base64": "AAAA" } });
     let written = world.sim(Method::POST, "/customer-writes", &order).await;
     let id = written["message_ids"][0].as_str().unwrap();
-    let read = world.sender.mark_read(id).unwrap().unwrap();
+    let receipts = providers::read_receipts(&world.integration, &world.credentials).unwrap();
+    let read = receipts.unwrap().mark_read(id).unwrap().unwrap();
     assert_eq!(world.call(read).await.unwrap().status(), 200);
     let reads = world.sim(Method::GET, "/reads", &Value::Null).await;
     assert_eq!(reads["reads"][0]["message_id"], id);
@@ -403,14 +404,14 @@ async fn infobip_supports_read_receipts_file_downloads_and_account_health() {
     });
     let media = media.unwrap();
     let url = format!("https://x1.api.infobip.com/whatsapp/1/senders/{SENDER}/media/{media}");
-    let MediaRequest::Download(request) = world.sender.locate_media(&url).unwrap() else {
-        panic!()
-    };
+    let fetcher = providers::media_fetcher(&world.integration, &world.credentials).unwrap();
+    let MediaRequest::Download(request) = fetcher.locate_media(&url).unwrap() else { panic!() };
     assert_eq!(world.call(request).await.unwrap().body(), &Bytes::from_static(&[0, 0, 0]));
 
-    let request = world.sender.describe_account().unwrap();
+    let reader = providers::account_reader(&world.integration, &world.credentials).unwrap();
+    let request = reader.describe_account().unwrap();
     let response = world.call(request).await.unwrap();
-    assert_eq!(world.sender.answer(&response).unwrap()["id"], SENDER);
+    assert_eq!(reader.answer(&response).unwrap()["id"], SENDER);
 }
 
 #[tokio::test]
@@ -422,7 +423,7 @@ async fn a_bsp_accepts_the_declared_content_and_no_other_content_is_sent() {
     for content in &all {
         match world.send(content, PERSON).await {
             Ok(accepted) => {
-                assert!(accepted.provider_message_id.starts_with("bsp-"));
+                assert!(accepted.provider_message_id().starts_with("bsp-"));
                 kinds.push(content.kind());
             }
             Err(SendError::Invalid { field: "type", .. }) => {}
@@ -517,11 +518,11 @@ async fn infobips_reports_are_verified_and_parsed_and_refer_to_the_sent_message(
         "security_on_notify_url": true, "batch_ms": 5,
         "receipts": { "sent": 1, "delivered": 2, "read": 3 } }))
     .await;
-    let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
+    let sent = world.send(&text("hi"), PERSON).await.unwrap();
     let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
     world.sim(Method::POST, "/customer-writes", &order).await;
     let events = world.webhook_events().await;
-    let mut statuses = statuses_of(&events, &id);
+    let mut statuses = statuses_of(&events, sent.provider_message_id());
     statuses.sort_unstable();
     assert_eq!(statuses, [Status::Delivered, Status::Read]);
     assert_eq!(messages_in(&events), [(PERSON, &text("one")), (PERSON, &text("two"))]);
@@ -542,11 +543,11 @@ async fn a_failure_reported_by_infobip_includes_a_remedy() {
 #[tokio::test]
 async fn a_bsps_reports_are_verified_and_parsed_and_refer_to_the_sent_message() {
     let world = bsp(declared()).await;
-    let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
+    let sent = world.send(&text("hi"), PERSON).await.unwrap();
     let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
     world.sim(Method::POST, "/customer-writes", &order).await;
     let events = world.webhook_events().await;
-    let mut statuses = statuses_of(&events, &id);
+    let mut statuses = statuses_of(&events, sent.provider_message_id());
     statuses.sort_unstable();
     assert_eq!(statuses, [Status::Sent, Status::Delivered, Status::Read]);
     assert_eq!(messages_in(&events), [(PERSON, &text("one")), (PERSON, &text("two"))]);

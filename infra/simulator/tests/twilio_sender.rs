@@ -13,7 +13,6 @@ use bytes::Bytes;
 use domain::content::{Call, Content, Location, Media, Template};
 use domain::event::{EventKind, Receipt};
 use domain::fault::Classify as _;
-use domain::integration::Settings;
 use domain::provider::Channel;
 use domain::sender::{Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, SendError};
 use domain::webhook::{ParsedWebhook as Brought, WebhookRequest, receive};
@@ -218,7 +217,7 @@ async fn twilio_accepts_without_violations_everything_that_the_sender_sends() {
         let taken = world.send(*channel, content).await;
         let taken = taken.unwrap_or_else(|error| panic!("{}: {error}", content.kind()));
         let last = world.act(|account, _| account.accepted().last().cloned()).unwrap();
-        assert_eq!(taken.provider_message_id, last.sid);
+        assert_eq!(taken.provider_message_id(), last.sid);
         assert_eq!(last.channel, channel.as_str());
     }
     assert_eq!(world.act(|account, _| account.accepted().len()), all.len());
@@ -299,11 +298,9 @@ async fn a_call_is_delivered_if_it_is_answered_and_failed_otherwise() {
 #[tokio::test]
 async fn a_customers_file_is_downloaded_through_twilios_redirect() {
     let mut world = World::new(&json!({}));
-    let Settings::Own(settings) = &mut world.integration.settings else { panic!() };
-    settings.insert("base_url".to_owned(), json!("http://sim"));
+    world.integration.settings.0.insert("base_url".to_owned(), json!("http://sim"));
     let credentials = (example::of(Provider::Twilio).credentials)();
-    let sender = providers::sender(Provider::Twilio).unwrap();
-    let sender = sender.sender(&world.integration, &credentials).unwrap();
+    let fetcher = providers::media_fetcher(&world.integration, &credentials).unwrap();
     let file = json!({"mime_type": "image/png", "content_base64": "cG5n"});
     let order = json!({"from": PERSON, "text": "Look", "media": [file]});
     let order = serde_json::from_value(order).unwrap();
@@ -314,21 +311,23 @@ async fn a_customers_file_is_downloaded_through_twilios_redirect() {
     let EventKind::Message(message) = read.remove(0) else { panic!() };
     assert_eq!((message.channel, message.from.as_str()), (Some(Channel::Sms), PERSON));
     let media = message.content.media().unwrap().provider_media_id.clone().unwrap();
-    let MediaRequest::Lookup(request) = sender.locate_media(&media).unwrap() else { panic!() };
+    let MediaRequest::Lookup(request) = fetcher.locate_media(&media).unwrap() else { panic!() };
     let mut request = request;
     request.headers_mut().insert("host", HeaderValue::from_static("sim"));
     let located = world.ask(request).await;
-    let MediaSource::Download(request) = sender.fetch_media(&located).unwrap() else { panic!() };
+    let MediaSource::Download(request) = fetcher.fetch_media(&located).unwrap() else { panic!() };
     assert_eq!(world.ask(request).await.body(), "png");
 }
 
 #[tokio::test]
 async fn the_hubs_account_description_does_not_contain_the_token() {
     let world = World::new(&json!({}));
-    let response = world.ask(world.sender.describe_account().unwrap()).await;
+    let credentials = (example::of(Provider::Twilio).credentials)();
+    let reader = providers::account_reader(&world.integration, &credentials).unwrap();
+    let response = world.ask(reader.describe_account().unwrap()).await;
     let shown = String::from_utf8_lossy(response.body()).into_owned();
     assert!(shown.contains(providers::twilio::example::AUTH_TOKEN), "Twilio shows it");
-    let answer = world.sender.answer(&response).unwrap();
+    let answer = reader.answer(&response).unwrap();
     let fields: BTreeMap<String, Value> = serde_json::from_value(answer).unwrap();
     assert_eq!(fields["sid"], ACCOUNT_SID);
     assert!(!format!("{fields:?}").contains(providers::twilio::example::AUTH_TOKEN));

@@ -34,6 +34,9 @@ const RUNS: usize = 5000;
 /// Random simulation runs of the nightly command.
 const NIGHTLY_RUNS: u64 = 1_000_000;
 
+/// Factor by which the nightly flood takes longer than that of every change.
+const FLOOD_FACTOR: &str = "10";
+
 /// Arguments of the chaos run that every change must pass.
 const CHAOS: [&str; 7] = ["chaos", "--short", "--built", "--seed", "9", "--fault-rate", "0.06"];
 
@@ -102,6 +105,7 @@ pub(crate) fn nightly() -> Result<()> {
         steps.step("simulation", || simulate::run(&runs)),
         steps.step("planted bugs", || simulate::planted(simulate::Profile::Optimized, &[])),
         steps.step("chaos", || chaos::run(&chaos::Options::full())),
+        steps.step("flood", flood),
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::full())),
         steps.step("benchmark", || bench::run(&[])),
     ];
@@ -188,25 +192,45 @@ fn templates(root: &Path) -> Result<Vec<PathBuf>> {
 
 fn end_to_end(built: &Built) -> Result<()> {
     let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?.already_built(true);
+    with_hub(&hub, || {
+        let against = |name: &str, package: &str, target: &str| {
+            let mut test = built::service_test(Some(built), package, target)?;
+            process::run(name, against(&hub, &mut test)?)
+        };
+        against("contract tests of the table", "tests", "contract")?;
+        against("conformance of the simulated cloud", "testkit", "conformance")?;
+        against("end-to-end tests", "tests", "e2e")
+    })
+}
+
+/// Runs the end-to-end test of a flood, for longer than [`end_to_end`] does.
+fn flood() -> Result<()> {
+    let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?;
+    with_hub(&hub, || {
+        let mut test = built::service_test(None, "tests", "e2e")?;
+        test.arg("flood").env("SWITCHBOARD_FLOOD_FACTOR", FLOOD_FACTOR);
+        process::run("flood", against(&hub, &mut test)?)
+    })
+}
+
+/// Sets the environment of a test program to a running hub.
+fn against<'a>(hub: &Hub, test: &'a mut Command) -> Result<&'a mut Command> {
+    Ok(test
+        .envs(hub.environment()?)
+        .env("SWITCHBOARD_FOLDER", hub.folder())
+        .envs(hub.tables()?)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test"))
+}
+
+/// Runs `tests` while `hub` runs, without the data of earlier runs.
+fn with_hub(hub: &Hub, tests: impl FnOnce() -> Result<()>) -> Result<()> {
     if hub.is_running() {
         println!("Stopping the hub of an earlier run.");
         hub.stop()?;
     }
     let running = hub.start(Start { detach: false, fresh: true })?;
-    let against = |name: &str, package: &str, target: &str| {
-        process::run(
-            name,
-            built::service_test(Some(built), package, target)?
-                .envs(hub.environment()?)
-                .env("SWITCHBOARD_FOLDER", hub.folder())
-                .env("TABLE_NAME", hub.output("TableName")?)
-                .env("AWS_ACCESS_KEY_ID", "test")
-                .env("AWS_SECRET_ACCESS_KEY", "test"),
-        )
-    };
-    let tested = against("contract tests of the table", "tests", "contract")
-        .and_then(|()| against("conformance of the simulated cloud", "testkit", "conformance"))
-        .and_then(|()| against("end-to-end tests", "tests", "e2e"));
+    let tested = tests();
     if let Some(running) = running {
         running.stop()?;
     }

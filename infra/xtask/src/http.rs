@@ -1,10 +1,23 @@
 //! JSON over HTTP client for the hub and the simulator.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
+use ureq::{
+    Agent,
+    config::ConfigBuilder,
+    tls::{RootCerts, TlsConfig},
+    typestate::AgentScope,
+};
 
 use crate::error::{Error, Result};
+
+/// Settings of every client.
+fn configuration() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(40)))
+}
 
 /// HTTP client of a JSON API.
 pub(crate) struct Client {
@@ -14,14 +27,23 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client for this machine.
     pub(crate) fn new(base: impl Into<String>, key: Option<String>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(40)))
-            // A configured HTTP proxy cannot reach this machine's loopback.
-            .proxy(None)
-            .build();
+        // A configured HTTP proxy cannot reach this machine's loopback.
+        let config = configuration().proxy(None).build();
         Self { agent: config.into(), base: base.into(), key }
+    }
+
+    /// A client for a deployed hub, by HTTPS.
+    pub(crate) fn of_deployed(base: &str, key: String) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::WebPki)
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        let config = configuration().tls_config(tls).build();
+        let base = base.trim_end_matches('/').to_owned();
+        Self { agent: config.into(), base, key: Some(key) }
     }
 
     /// Whether a GET of `path` returns 200.

@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::Provider;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -22,6 +21,15 @@ use crate::{
     tail::Tail,
     workspace,
 };
+
+/// Environment variables with the names of tables, and the outputs of the stack that have them.
+const TABLES: [(&str, &str); 5] = [
+    ("ACCOUNTS_TABLE_NAME", "AccountsTableName"),
+    ("EVENTS_TABLE_NAME", "EventsTableName"),
+    ("ENDPOINTS_TABLE_NAME", "EndpointsTableName"),
+    ("MESSAGING_TABLE_NAME", "MessagingTableName"),
+    ("WORK_TABLE_NAME", "WorkTableName"),
+];
 
 const CLOUD_PORT: u16 = 4566;
 const PROXY_PORT: u16 = 4567;
@@ -281,23 +289,34 @@ impl Hub {
 
     fn deploy(&self, python: &Path) -> Result<()> {
         self.make_admin_key()?;
-        let done = process::output(
-            "deployment",
-            Command::new(python)
-                .arg(local("deploy.py"))
-                .args(["--endpoint", &self.cloud_url()])
-                .arg("--template")
-                .arg(workspace::root().join("template.yaml"))
-                .arg("--binary")
-                .arg(self.binaries().join("bootstrap"))
-                .arg("--folder")
-                .arg(&self.folder)
-                .args(["--parameter", "Stage=local"])
-                .args(["--parameter", &format!("AdminKey=@{}", self.admin_key_file().display())])
-                .args(["--parameter", &format!("PublicBaseUrl={}", self.url())]),
-        )?;
+        let done = process::output("deployment", &mut self.deployment(python, "deploy.py"))?;
         println!("Deployed: {done}.");
         Ok(())
+    }
+
+    /// Restores the data into new tables and a new bucket, and deploys a second stack with them,
+    /// which the hub's URL then leads to. Returns what was compared.
+    pub(crate) fn restore(&self) -> Result<String> {
+        let python = python::environment(&local("requirements.txt"))?;
+        process::output("restore", &mut self.deployment(&python, "restore_drill.py"))
+    }
+
+    /// A script that deploys a stack to the local cloud.
+    fn deployment(&self, python: &Path, script: &str) -> Command {
+        let mut command = Command::new(python);
+        command
+            .arg(local(script))
+            .args(["--endpoint", &self.cloud_url()])
+            .arg("--template")
+            .arg(workspace::root().join("template.yaml"))
+            .arg("--binary")
+            .arg(self.binaries().join("bootstrap"))
+            .arg("--folder")
+            .arg(&self.folder)
+            .args(["--parameter", "Stage=local"])
+            .args(["--parameter", &format!("AdminKey=@{}", self.admin_key_file().display())])
+            .args(["--parameter", &format!("PublicBaseUrl={}", self.url())]);
+        command
     }
 
     fn start_simulator(&self, python: &Path, how: Start) -> Result<()> {
@@ -378,7 +397,6 @@ impl Hub {
             self.url()
         );
         let named = [
-            ("TABLE_NAME", "TableName"),
             ("BUCKET_NAME", "BucketName"),
             ("ADMIN_KEY_SECRET_ARN", "AdminKeySecretArn"),
             ("INBOUND_QUEUE_URL", "InboundQueueUrl"),
@@ -388,20 +406,24 @@ impl Hub {
             ("EVENTS_QUEUE_URL", "EventsQueueUrl"),
             ("PARKED_QUEUE_URL", "ParkedQueueUrl"),
             ("REPLAY_QUEUE_URL", "ReplayQueueUrl"),
+            ("OUTBOUND_QUEUE_PREFIX", "OutboundQueuePrefix"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ];
-        let named = named.map(|(variable, output)| (variable.to_owned(), output.to_owned()));
-        let outbound = Provider::senders().map(|provider| {
-            let name = provider.resource_name();
-            let (first, rest) = name.split_at(1);
-            (provider.queue_variable(), format!("Outbound{}{rest}QueueUrl", first.to_uppercase()))
-        });
-        for (variable, output) in named.into_iter().chain(outbound) {
-            writeln!(lines, "{variable}={}", self.output(&output)?)
+        for (variable, output) in TABLES.into_iter().chain(named) {
+            writeln!(lines, "{variable}={}", self.output(output)?)
                 .map_err(|error| Error::step("functions.env", error.to_string()))?;
         }
+        let outbound = self.output("OutboundQueuePrefix")?;
+        let prefix = outbound.strip_suffix("outbound-").unwrap_or(&outbound);
+        writeln!(lines, "QUEUE_PREFIX={prefix}")
+            .map_err(|error| Error::step("functions.env", error.to_string()))?;
         workspace::write(&self.folder.join("functions.env"), &lines)
+    }
+
+    /// Returns the environment variables with the names of the deployed tables.
+    pub(crate) fn tables(&self) -> Result<Vec<(&'static str, String)>> {
+        TABLES.iter().map(|(variable, output)| Ok((*variable, self.output(output)?))).collect()
     }
 
     /// Returns an output of the deployed stack.

@@ -12,12 +12,15 @@ mod check;
 mod demo;
 mod error;
 mod fuzz;
+mod generate;
 mod http;
 mod hub;
 mod planted;
 mod process;
 mod python;
 mod record;
+mod redrive;
+mod restore;
 mod sdks;
 mod simulate;
 mod specs;
@@ -81,6 +84,16 @@ enum Command {
         #[command(flatten)]
         hub: HubArguments,
     },
+    /// Move dead letters back to their queue, after the cause was fixed.
+    ///
+    /// Without --queue, the number of dead letters of each queue is shown. By default, this is about
+    /// the hub on this machine; --url and --key name a deployed one.
+    Redrive {
+        #[command(flatten)]
+        options: redrive::Options,
+        #[command(flatten)]
+        hub: HubArguments,
+    },
     /// Send messages through the hub while faults are injected, and check every message.
     ///
     /// Starts a separate hub with the real functions. They reach AWS through a proxy that
@@ -121,6 +134,11 @@ enum Command {
         #[command(flatten)]
         options: fuzz::Options,
     },
+    /// Write the files that follow from others: the lists of functions in functions/Cargo.toml and
+    /// functions/bootstrap.rs, and events/.
+    ///
+    /// Run it after adding a function, a provider or an example. It changes only what has changed.
+    Generate,
     /// Check the senders' requests against the providers' official OpenAPI descriptions.
     ///
     /// Sends the requests to mock servers that reject every request the description does not
@@ -139,10 +157,16 @@ enum Command {
         #[command(flatten)]
         options: record::Options,
     },
+    /// Restore the hub's data into a second stack, and check that it works.
+    ///
+    /// Starts a separate hub, sends webhooks through it, restores its tables and copies its bucket
+    /// on the local cloud, and deploys a second stack that uses them. Every item and object is
+    /// compared. Then a webhook is sent to the second stack.
+    RestoreDrill,
     /// Run every check that a change must pass, and print the duration of each.
     ///
     /// Long checks run on a sample: `cargo xtask nightly` runs the simulation, planted bugs,
-    /// chaos, fuzzing and the benchmark in full.
+    /// chaos, the flood of requests, fuzzing and the benchmark in full.
     Test {
         /// Skip the tests that need a running hub, and all long checks.
         #[arg(long)]
@@ -151,7 +175,8 @@ enum Command {
     /// Run the long checks in full.
     ///
     /// A million simulated runs, every planted bug, ten thousand messages under kills and faults,
-    /// a minute of fuzzing for each webhook, and every figure of the benchmark.
+    /// a flood of requests for minutes, a minute of fuzzing for each webhook, and every figure of
+    /// the benchmark.
     Nightly,
 }
 
@@ -217,14 +242,17 @@ fn run(command: &Command) -> Result<()> {
             }
         }
         Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),
+        Command::Redrive { options, hub } => redrive::run(&hub.hub()?, options),
         Command::Chaos { options } => chaos::run(options),
         Command::Fuzz { options } => fuzz::run(options),
+        Command::Generate => generate::run(),
         Command::Specs { options } => specs::run(options, None),
         Command::Bench { arguments } => bench::run(arguments),
         Command::Simulate { planted: Some(names), .. } => {
             simulate::planted(simulate::Profile::Optimized, names)
         }
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),
+        Command::RestoreDrill => restore::run(),
         Command::Test { fast } => check::run(*fast),
         Command::Nightly => check::nightly(),
         Command::Record { options } => record::run(options),

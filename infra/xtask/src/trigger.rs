@@ -71,6 +71,21 @@ fn change(text: &str) -> std::result::Result<(String, String), String> {
     Ok((path.to_owned(), value.to_owned()))
 }
 
+/// Sends `count` webhooks for the demo tenant.
+pub(crate) fn send(hub: &Hub, provider: &str, event: &str, count: u32) -> Result<()> {
+    let options = Options {
+        provider: Some(provider.to_owned()),
+        event: Some(event.to_owned()),
+        tenant: "demo".to_owned(),
+        integration: None,
+        set: Vec::new(),
+        count,
+        list: false,
+        print: false,
+    };
+    run(hub, &options)
+}
+
 /// Sends a webhook, prints its request, or lists all events.
 pub(crate) fn run(hub: &Hub, options: &Options) -> Result<()> {
     if options.list {

@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Maximum size of the content of an outbound message as JSON, in bytes: far above every provider's
+/// limit and far below that of a table item.
+pub const MAX_CONTENT_BYTES: usize = 64 * 1024;
+
 /// The content of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -142,7 +146,8 @@ pub struct Media {
     /// The provider's media id. Inbound only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_media_id: Option<String>,
-    /// MIME type, as the provider reports it.
+    /// MIME type, as the sender claims it or the provider reports it. The link to the file can serve
+    /// another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     /// Caption shown with the file.

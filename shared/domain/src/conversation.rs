@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Address;
 use crate::provider::Channel;
 use crate::{ContactId, ConversationId, IntegrationId, Provider, TenantId};
 
@@ -40,12 +41,14 @@ pub struct Conversation {
     pub last_inbound_message: Option<String>,
 }
 
-/// A customer on one channel.
+/// A customer: a phone number on every channel that uses phone numbers, or an identity on one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
-    /// The contact id, derived from tenant, channel and address.
+    /// The contact id, derived from tenant and phone number; of another identity, from tenant,
+    /// channel and address.
     pub id: ContactId,
-    /// The customer's address: a phone number without `+`, or a chat id.
+    /// The customer's address as the provider writes it: a phone number with or without `+`, or a
+    /// chat id.
     pub address: String,
     /// The display name that the customer chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,11 +76,18 @@ impl Parties<'_> {
         ConversationId::derived(&[tenant.as_str(), channel.as_str(), account, counterpart])
     }
 
-    /// Returns the contact id of the customer.
+    /// Returns the contact id of the customer: the same for every notation of a phone number, on
+    /// every channel that uses phone numbers.
     #[must_use]
     pub fn contact(&self) -> ContactId {
         let Self { tenant, channel, counterpart, .. } = self;
-        ContactId::derived(&[tenant.as_str(), channel.as_str(), counterpart])
+        let address = Address::on(*channel, counterpart);
+        let namespace = match address {
+            // Ids were once derived for each channel. This name keeps those of WhatsApp numbers.
+            Address::Phone(_) => Channel::Whatsapp,
+            Address::Identity(_) => *channel,
+        };
+        ContactId::derived(&[tenant.as_str(), namespace.as_str(), address.without_plus()])
     }
 }
 
@@ -92,21 +102,28 @@ pub fn is_later(at: Timestamp, now: Timestamp) -> bool {
 }
 
 impl Conversation {
-    /// Whether any content may be sent at `now`, or only what the channel allows outside its
-    /// service window. No message opens the window for longer than the channel allows, counted
-    /// from `now`, whatever its timestamp.
+    /// Whether the service window, which each message of the customer opens for `window`, is open at
+    /// `now`. No message opens it for longer, counted from `now`, whatever its timestamp.
     #[must_use]
-    pub fn in_service_window(&self, now: Timestamp) -> bool {
-        let Some(window) = self.channel.service_window() else { return true };
+    pub fn in_service_window(&self, now: Timestamp, window: Duration) -> bool {
         self.last_inbound_at.is_some_and(|at| {
             !is_later(at, now) && now.duration_since(at.min(now)).unsigned_abs() < window
         })
     }
 
-    /// Clears an impossible time of the customer's last message: one later than the last activity.
-    /// The message it belongs to is unknown then, so it does not open the service window.
+    /// Corrects what an earlier version stored. The contact id is derived again, because it once
+    /// depended on how a provider writes a phone number. An impossible time of the customer's last
+    /// message, one later than the last activity, is cleared: the message it belongs to is unknown,
+    /// so it does not open the service window.
     #[must_use]
     pub fn repaired(mut self) -> Self {
+        let parties = Parties {
+            tenant: &self.tenant,
+            channel: self.channel,
+            account: &self.account,
+            counterpart: &self.contact.address,
+        };
+        self.contact.id = parties.contact();
         if self.last_inbound_at.is_some_and(|at| is_later(at, self.last_activity_at)) {
             self.last_inbound_at = None;
         }
@@ -118,6 +135,8 @@ impl Conversation {
 mod tests {
     use super::*;
     use jiff::ToSpan;
+
+    const WINDOW: Duration = Duration::from_hours(24);
 
     fn new_conversation(channel: Channel, last_inbound_at: Option<Timestamp>) -> Conversation {
         let tenant: TenantId = "acme".parse().unwrap();
@@ -138,13 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn the_whatsapp_service_window_is_open_for_24_hours_after_the_customer_wrote() {
+    fn the_service_window_is_open_from_when_the_customer_wrote_until_it_is_over() {
         let wrote = Timestamp::UNIX_EPOCH;
         let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
-        assert!(conversation.in_service_window(wrote + 23.hours()));
-        assert!(!conversation.in_service_window(wrote + 24.hours()));
-        assert!(!new_conversation(Channel::Whatsapp, None).in_service_window(wrote));
-        assert!(new_conversation(Channel::Telegram, None).in_service_window(wrote));
+        assert!(conversation.in_service_window(wrote + 23.hours(), WINDOW));
+        assert!(!conversation.in_service_window(wrote + 24.hours(), WINDOW));
+        assert!(!new_conversation(Channel::Whatsapp, None).in_service_window(wrote, WINDOW));
     }
 
     #[test]
@@ -153,16 +171,65 @@ mod tests {
         let times = [Timestamp::MIN, Timestamp::MAX, now + 10.hours(), now + 2.hours(), now];
         for wrote in times {
             let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
-            assert_eq!(conversation.in_service_window(now), wrote == now, "{wrote}");
+            assert_eq!(conversation.in_service_window(now, WINDOW), wrote == now, "{wrote}");
             let late = (24..48).map(|hours| now + hours.hours());
-            let open = late.filter(|at| conversation.in_service_window(*at)).count();
+            let open = late.filter(|at| conversation.in_service_window(*at, WINDOW)).count();
             assert!(
                 open == 0 || conversation.clone().repaired().last_inbound_at.is_none(),
                 "{wrote}"
             );
-            assert!(!conversation.in_service_window(Timestamp::MIN) || wrote == Timestamp::MIN);
-            assert!(!conversation.in_service_window(Timestamp::MAX) || wrote == Timestamp::MAX);
+            assert!(
+                !conversation.in_service_window(Timestamp::MIN, WINDOW) || wrote == Timestamp::MIN
+            );
+            assert!(
+                !conversation.in_service_window(Timestamp::MAX, WINDOW) || wrote == Timestamp::MAX
+            );
         }
+    }
+
+    #[test]
+    fn a_phone_number_is_one_contact_on_every_channel_and_in_every_notation() {
+        let tenant: TenantId = "acme".parse().unwrap();
+        let contact = |channel, counterpart| {
+            Parties { tenant: &tenant, channel, account: "1", counterpart }.contact()
+        };
+        // The id that WhatsApp numbers have always had.
+        let expected = ContactId::derived(&["acme", "whatsapp", "15551234567"]);
+        for (channel, counterpart) in [
+            (Channel::Whatsapp, "15551234567"),
+            (Channel::Whatsapp, "+15551234567"),
+            (Channel::Sms, "+15551234567"),
+            (Channel::Voice, "+15551234567"),
+        ] {
+            assert_eq!(contact(channel, counterpart), expected, "{channel} {counterpart}");
+        }
+        let chat = ContactId::derived(&["acme", "telegram", "15551234567"]);
+        assert_eq!(contact(Channel::Telegram, "15551234567"), chat, "a chat id is not a number");
+        let group = ContactId::derived(&["acme", "whatsapp", "120363025246125486@g.us"]);
+        assert_eq!(contact(Channel::Whatsapp, "120363025246125486@g.us"), group);
+    }
+
+    #[test]
+    fn a_conversation_id_depends_on_how_the_provider_writes_the_address() {
+        let tenant: TenantId = "acme".parse().unwrap();
+        let parties = |channel, counterpart| {
+            Parties { tenant: &tenant, channel, account: "1", counterpart }.conversation()
+        };
+        for (channel, counterpart) in
+            [(Channel::Whatsapp, "15551234567"), (Channel::Whatsapp, "+15551234567")]
+        {
+            let parts = ["acme", channel.as_str(), "1", counterpart];
+            assert_eq!(parties(channel, counterpart), ConversationId::derived(&parts));
+        }
+    }
+
+    #[test]
+    fn a_contact_id_stored_by_an_earlier_version_is_derived_again() {
+        let mut conversation = new_conversation(Channel::Sms, None);
+        conversation.contact.address = "+15551234567".to_owned();
+        conversation.contact.id = ContactId::derived(&["acme", "sms", "+15551234567"]);
+        let expected = ContactId::derived(&["acme", "whatsapp", "15551234567"]);
+        assert_eq!(conversation.repaired().contact.id, expected);
     }
 
     #[test]
@@ -170,7 +237,7 @@ mod tests {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
         let mut conversation = new_conversation(Channel::Whatsapp, Some(now + 50.milliseconds()));
         conversation.last_activity_at = now;
-        assert!(conversation.in_service_window(now));
+        assert!(conversation.in_service_window(now, WINDOW));
         assert!(conversation.repaired().last_inbound_at.is_some());
     }
 }

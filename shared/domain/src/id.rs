@@ -12,7 +12,10 @@ use ulid::Ulid;
 /// The text is not an id of the expected type.
 #[derive(Debug, thiserror::Error)]
 #[error("expected an id such as {0}01J9ZQ4J9T0000000000000000")]
-pub struct InvalidId(pub(crate) &'static str);
+pub struct InvalidId(
+    /// The prefix of ids of the expected type.
+    pub &'static str,
+);
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -104,7 +107,7 @@ id!(
     ConversationId, "conv_"
 );
 id!(
-    /// The id of a contact: a customer on one channel.
+    /// The id of a contact: a customer.
     ContactId, "ct_"
 );
 id!(
@@ -114,6 +117,10 @@ id!(
 id!(
     /// The id of an API key.
     KeyId, "key_"
+);
+id!(
+    /// The id of a record in the audit log.
+    AuditId, "aud_"
 );
 id!(
     /// The id of a notification; the same for every delivery attempt.

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::circuit::Breaker;
 use crate::{IntegrationId, Provider, TenantId};
@@ -21,9 +23,9 @@ pub struct Integration {
     pub provider: Provider,
     /// Settings of the account.
     pub settings: Settings,
-    /// The account id that the provider uses in webhooks: WhatsApp's phone number id, Telegram's
-    /// bot id. An account belongs to exactly one integration. `None` for an app of the operator
-    /// that has no account of its own.
+    /// The account id that the provider uses in webhooks, such as the id of a number or a bot. An
+    /// account belongs to exactly one integration. `None` for an app of the operator that has no
+    /// account of its own.
     pub account: Option<String>,
     /// The last characters of each credential, by which users recognize it.
     pub hints: BTreeMap<String, String>,
@@ -61,18 +63,14 @@ impl Integration {
     }
 }
 
-/// Settings of an integration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "provider", rename_all = "snake_case")]
-pub enum Settings {
-    /// WhatsApp Cloud API.
-    WhatsappCloud(WhatsappSettings),
-    /// Telegram Bot API.
-    Telegram(TelegramSettings),
-    /// Settings of another provider, which validates them before they are stored.
-    #[serde(untagged)]
-    Own(serde_json::Map<String, serde_json::Value>),
-}
+/// Settings of an integration, by name. Its provider validates them and adds its defaults before
+/// they are stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Settings(pub Map<String, Value>);
+
+/// The name under which the settings of some providers contain the provider.
+const PROVIDER: &str = "provider";
 
 /// A validation error in a request to create or update an integration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,62 +90,6 @@ impl FieldError {
     }
 }
 
-/// Settings of a WhatsApp number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WhatsappSettings {
-    /// The phone number id at Meta; absent only for the operator's own app.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phone_number_id: Option<String>,
-    /// Graph API version, such as `v26.0`.
-    #[serde(default = "graph_version")]
-    pub graph_version: String,
-    /// Base URL of the Graph API.
-    #[serde(default = "graph_url")]
-    pub base_url: String,
-    /// What to do when the outcome of a send is unknown.
-    #[serde(default)]
-    pub delivery: DeliveryPolicy,
-    /// Messages per second that the number may send: 80 unless Meta raised the limit.
-    #[serde(default = "whatsapp_pace")]
-    pub messages_per_second: u32,
-}
-
-/// Settings of a Telegram bot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TelegramSettings {
-    /// Base URL of the Bot API.
-    #[serde(default = "telegram_url")]
-    pub base_url: String,
-    /// What to do when the outcome of a send is unknown.
-    #[serde(default)]
-    pub delivery: DeliveryPolicy,
-    /// Messages per second that the bot may send, over all chats.
-    #[serde(default = "telegram_pace")]
-    pub messages_per_second: u32,
-}
-
-fn graph_version() -> String {
-    "v26.0".to_owned()
-}
-
-fn graph_url() -> String {
-    "https://graph.facebook.com".to_owned()
-}
-
-fn telegram_url() -> String {
-    "https://api.telegram.org".to_owned()
-}
-
-const fn whatsapp_pace() -> u32 {
-    80
-}
-
-const fn telegram_pace() -> u32 {
-    30
-}
-
 /// What to do when the outcome of a send is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -160,65 +102,55 @@ pub enum DeliveryPolicy {
 }
 
 impl Settings {
+    /// Creates settings that contain the name of their provider: earlier versions, which may still
+    /// be running, do not recognize the settings of some providers without it.
+    #[must_use]
+    pub fn tagged(provider: Provider, mut fields: Map<String, Value>) -> Self {
+        fields.insert(PROVIDER.to_owned(), provider.as_str().into());
+        Self(fields)
+    }
+
     /// Returns the settings by name.
     #[must_use]
-    pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
-        let fields = match self {
-            Self::WhatsappCloud(settings) => serde_json::to_value(settings),
-            Self::Telegram(settings) => serde_json::to_value(settings),
-            Self::Own(settings) => return settings.clone(),
-        };
-        match fields {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            // Both are structs, which are always objects.
-            _ => serde_json::Map::new(),
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = self.0.clone();
+        fields.remove(PROVIDER);
+        fields
+    }
+
+    /// Returns the settings as their provider's own `T`; `None` if they are another provider's.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        if self.0.contains_key(PROVIDER) {
+            return T::deserialize(&self.fields()).ok();
         }
+        T::deserialize(&self.0).ok()
     }
 
     /// Returns the provider's base URL, if the settings contain one.
     #[must_use]
     pub fn base_url(&self) -> Option<&str> {
-        match self {
-            Self::WhatsappCloud(settings) => Some(&settings.base_url),
-            Self::Telegram(settings) => Some(&settings.base_url),
-            Self::Own(settings) => settings.get("base_url")?.as_str(),
-        }
-    }
-
-    /// Returns the provider's base URL, if it differs from the default.
-    #[must_use]
-    pub fn other_base_url(&self) -> Option<&str> {
-        let own = match self {
-            Self::WhatsappCloud(_) => graph_url(),
-            Self::Telegram(_) => telegram_url(),
-            Self::Own(_) => String::new(),
-        };
-        self.base_url().filter(|base_url| *base_url != own)
+        self.0.get("base_url")?.as_str()
     }
 
     /// Returns the rate limit of the account, if the settings contain one.
     #[must_use]
     pub fn messages_per_second(&self) -> Option<u32> {
-        match self {
-            Self::WhatsappCloud(settings) => Some(settings.messages_per_second),
-            Self::Telegram(settings) => Some(settings.messages_per_second),
-            Self::Own(settings) => settings.get("messages_per_second")?.as_u64()?.try_into().ok(),
-        }
+        self.0.get("messages_per_second")?.as_u64()?.try_into().ok()
     }
 
     /// Returns what to do when the outcome of a send is unknown.
     #[must_use]
     pub fn delivery(&self) -> DeliveryPolicy {
-        match self {
-            Self::WhatsappCloud(settings) => settings.delivery,
-            Self::Telegram(settings) => settings.delivery,
-            Self::Own(settings) => settings
-                .get("delivery")
-                .and_then(|delivery| DeliveryPolicy::deserialize(delivery).ok())
-                .unwrap_or_default(),
-        }
+        let delivery = self.0.get("delivery");
+        delivery.and_then(|value| DeliveryPolicy::deserialize(value).ok()).unwrap_or_default()
     }
 }
+
+/// Maximum size of a value of a credential, in bytes: a private key in PEM has about 3,300. All
+/// credentials of a tenant for a provider share one secret of at most 64 KiB.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
+pub const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 
 /// The credentials of an integration: each name has one value, or several during rotation.
 ///
@@ -333,10 +265,21 @@ mod tests {
     }
 
     #[test]
-    fn base_urls_default_to_the_providers_own() {
-        let settings: WhatsappSettings = serde_json::from_str("{}").unwrap();
-        assert_eq!(settings.graph_version, "v26.0");
-        assert_eq!(settings.base_url, "https://graph.facebook.com");
-        assert!(serde_json::from_str::<TelegramSettings>(r#"{"basurl":"x"}"#).is_err());
+    fn settings_with_the_name_of_their_provider_are_read_without_it() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Own {
+            base_url: String,
+        }
+
+        let stored = r#"{"base_url":"https://example.com","provider":"telegram"}"#;
+        let settings: Settings = serde_json::from_str(stored).unwrap();
+        let own = Own { base_url: "https://example.com".to_owned() };
+        assert_eq!(settings.read(), Some(own));
+        assert_eq!(settings.fields().keys().collect::<Vec<_>>(), ["base_url"]);
+        assert_eq!(Settings::tagged(Provider::Telegram, settings.fields()), settings);
+        assert_eq!(serde_json::to_string(&settings).unwrap(), stored);
+        let other = Settings(Map::from_iter([("instance".to_owned(), "shop".into())]));
+        assert_eq!(other.read::<Own>(), None);
     }
 }

@@ -47,6 +47,16 @@ pub struct Message {
     pub history: Vec<Step>,
 }
 
+impl Message {
+    /// Replaces an impossible time of sending, one later than the hub received the message, by the
+    /// time of receipt: an earlier version stored the provider's time unchanged.
+    #[must_use]
+    pub fn repaired(mut self) -> Self {
+        self.occurred_at = self.occurred_at.map(|at| at.min(self.created_at));
+        self
+    }
+}
+
 /// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

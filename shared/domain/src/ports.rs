@@ -4,14 +4,16 @@
 //! Each trait is one permission: a handler that takes only [`Publisher`] needs no other right, and
 //! its IAM policy grants no other.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::fault::Classify;
-use crate::record::EventRecord;
-use crate::{Credentials, Fault, Integration, IntegrationId, MessageId, Provider, TenantId};
+use crate::{
+    Credentials, EventId, Fault, Integration, IntegrationId, MessageId, Provider, TenantId,
+};
 
 /// Error returned by a port.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +136,10 @@ pub struct Record {
     pub delay: Option<Duration>,
     /// The reason the record was moved here. Dead-letter queues only.
     pub reason: Option<String>,
+    /// ARN of the queue that the record was moved from. Dead-letter queues only.
+    pub source: Option<String>,
+    /// Other message attributes, by name. Text only.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Publishing to one queue.
@@ -151,6 +157,60 @@ pub trait ChangeVisibility: Send + Sync {
         &self,
         records: &[(String, Duration)],
     ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// A record as it is received from a dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message id. It does not change while the record is in the queue.
+    pub id: String,
+    /// The receipt handle of this receive.
+    pub receipt: String,
+    /// The body as it was sent: a claim check stays a claim check.
+    pub body: String,
+    /// The message group id.
+    pub group: Option<String>,
+    /// The reason, if the hub moved it here. SQS gives none.
+    pub reason: Option<String>,
+    /// ARN of the queue that it was moved from, by the hub or by SQS.
+    pub source: Option<String>,
+    /// Other message attributes, by name. Text only.
+    pub attributes: BTreeMap<String, String>,
+    /// When it was sent: here by the hub, or to its source queue if SQS moved it.
+    pub sent_at: Option<Timestamp>,
+    /// When it was first received.
+    pub first_received_at: Option<Timestamp>,
+}
+
+/// Receives from one dead-letter queue.
+pub trait ReceiveDeadLetters: Send + Sync {
+    /// Receives up to ten records and hides each from other receives for `hidden_for`. Returns none
+    /// if no record is visible.
+    fn receive(
+        &self,
+        hidden_for: Duration,
+    ) -> impl Future<Output = PortResult<Vec<DeadLetter>>> + Send;
+}
+
+/// Deletion of received records.
+pub trait DeleteRecords: Send + Sync {
+    /// Deletes each record, identified by its receipt handle. After an error some may be deleted.
+    fn delete(&self, receipts: &[String]) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Approximate number of records in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordCount {
+    /// Records that can be received.
+    pub visible: u64,
+    /// Records that were received and are hidden from other receives.
+    pub hidden: u64,
+}
+
+/// Counts of records.
+pub trait CountRecords: Send + Sync {
+    /// Returns the number of records in the queue. SQS counts approximately, up to a minute late.
+    fn count(&self) -> impl Future<Output = PortResult<RecordCount>> + Send;
 }
 
 /// Claim check: retrieval of bodies that are too large for a queue.
@@ -185,11 +245,13 @@ pub enum Recorded {
 
 /// Storage for event bodies that are too large for the table.
 pub trait EventBodies: Send + Sync {
-    /// Stores the body of `record` and returns its key. The same body always has the same key, and
-    /// a different body never overwrites it.
+    /// Stores the body of the event `id` and returns its key. The same body always has the same
+    /// key, and a different body never overwrites it.
     fn put_body(
         &self,
-        record: &EventRecord,
+        tenant: &TenantId,
+        provider: Provider,
+        id: EventId,
         body: String,
     ) -> impl Future<Output = PortResult<String>> + Send;
 }
@@ -200,23 +262,35 @@ pub trait EventBodyReader: Send + Sync {
     fn body(&self, key: &str) -> impl Future<Output = PortResult<Option<String>>> + Send;
 }
 
+/// Response headers with which a stored file is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileHeaders {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// `Content-Disposition`: whether browsers display the file (`inline`) or download it
+    /// (`attachment`).
+    pub disposition: &'static str,
+}
+
 /// Storage of inbound media files.
 pub trait MediaStore: Send + Sync {
     /// Returns the storage key for the media of a message.
     fn key(&self, tenant: &TenantId, message: MessageId) -> String;
 
-    /// Stores a file.
+    /// Stores a file. Who sent the file must not choose its `content_type`.
     fn put(
         &self,
         key: &str,
-        mime_type: Option<&str>,
+        content_type: &'static str,
         bytes: bytes::Bytes,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Returns a presigned URL of the file that is valid for `lifetime`.
+    /// Returns a presigned URL of the file that is valid for `lifetime`. The response to it has
+    /// these headers, whichever the file was stored with.
     fn link(
         &self,
         key: &str,
+        headers: FileHeaders,
         lifetime: Duration,
     ) -> impl Future<Output = PortResult<String>> + Send;
 }

@@ -99,8 +99,15 @@ impl Provider {
         self.channels().contains(&channel)
     }
 
-    /// The name in functions, queues and their environment variables: that of the webhook's path,
-    /// because `whatsapp_cloud` has an underscore, which names of functions do not have.
+    /// Whether messages can fail over from `self` to `other`, which is only possible within a
+    /// channel.
+    #[must_use]
+    pub fn shares_channel_with(self, other: Self) -> bool {
+        self.channels().iter().any(|channel| other.supports(*channel))
+    }
+
+    /// The name in functions and queues: that of the webhook's path, because `whatsapp_cloud` has
+    /// an underscore, which names of functions do not have.
     #[must_use]
     pub const fn resource_name(self) -> &'static str {
         match self {
@@ -109,10 +116,11 @@ impl Provider {
         }
     }
 
-    /// Returns the name of the environment variable with the URL of its sender's queue.
+    /// Returns the URL of its sender's queue. `prefix` is the URL up to the provider's name, which
+    /// all outbound queues have in common.
     #[must_use]
-    pub fn queue_variable(self) -> String {
-        format!("OUTBOUND_{}_QUEUE_URL", self.resource_name().to_uppercase())
+    pub fn outbound_queue_url(self, prefix: &str) -> String {
+        format!("{prefix}{}.fifo", self.resource_name())
     }
 
     /// Returns the providers through which the hub sends.
@@ -183,17 +191,12 @@ impl Channel {
         }
     }
 
-    /// Returns the service window: how long after a customer's last message any content may be
-    /// sent;
-    /// `None` if always.
-    ///
-    /// WhatsApp: 24 hours, then only message templates.
-    /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
+    /// Whether the addresses of customers are phone numbers.
     #[must_use]
-    pub const fn service_window(self) -> Option<std::time::Duration> {
+    pub const fn uses_phone_numbers(self) -> bool {
         match self {
-            Self::Whatsapp => Some(std::time::Duration::from_hours(24)),
-            Self::Telegram | Self::Sms | Self::Voice => None,
+            Self::Whatsapp | Self::Sms | Self::Voice => true,
+            Self::Telegram => false,
         }
     }
 }
@@ -207,6 +210,14 @@ impl fmt::Display for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_fail_over_only_within_a_channel() {
+        assert!(Provider::Twilio.shares_channel_with(Provider::Infobip));
+        assert!(Provider::Telegram.shares_channel_with(Provider::Telegram));
+        assert!(!Provider::Telegram.shares_channel_with(Provider::Twilio));
+        assert!(!Provider::Stripe.shares_channel_with(Provider::Stripe));
+    }
 
     #[test]
     fn a_providers_name_is_the_same_in_urls_and_json() {
@@ -225,6 +236,7 @@ mod tests {
             assert_eq!(serde_json::from_value::<Provider>(json).unwrap(), provider);
         }
         assert_eq!(serde_json::to_value(cloud).unwrap(), "whatsapp_cloud");
-        assert_eq!(cloud.queue_variable(), "OUTBOUND_WHATSAPP_QUEUE_URL");
+        let prefix = "https://sqs.eu-central-1.amazonaws.com/123456789012/hub-outbound-";
+        assert_eq!(cloud.outbound_queue_url(prefix), format!("{prefix}whatsapp.fifo"));
     }
 }

@@ -41,10 +41,44 @@ impl Outgoing<'_> {
 }
 
 /// The provider accepted the message.
+///
+/// It has one provider message id, or several if the provider splits a message, such as a long SMS,
+/// into messages of their own. The first identifies the message; a receipt may name any of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The provider message id.
-    pub provider_message_id: String,
+    provider_message_id: String,
+    further: Vec<String>,
+}
+
+impl Accepted {
+    /// Creates the outcome with the message's provider message id.
+    #[must_use]
+    pub fn new(provider_message_id: impl Into<String>) -> Self {
+        Self { provider_message_id: provider_message_id.into(), further: Vec::new() }
+    }
+
+    /// Adds the ids of the other parts of a message that the provider split, in order. Empty and
+    /// repeated ids are left out.
+    #[must_use]
+    pub fn with_further(mut self, ids: impl IntoIterator<Item = String>) -> Self {
+        for id in ids {
+            if !id.is_empty() && self.provider_message_ids().all(|known| known != id) {
+                self.further.push(id);
+            }
+        }
+        self
+    }
+
+    /// Returns the first provider message id, which identifies the message.
+    #[must_use]
+    pub fn provider_message_id(&self) -> &str {
+        &self.provider_message_id
+    }
+
+    /// Returns every provider message id, the first one first.
+    pub fn provider_message_ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.provider_message_id).chain(&self.further).map(String::as_str)
+    }
 }
 
 /// A rate limit of a sending identity.
@@ -58,8 +92,20 @@ pub struct RateLimit {
     pub per: Duration,
 }
 
+impl RateLimit {
+    /// Creates a rate limit in messages per second.
+    #[must_use]
+    pub fn per_second(identity: impl Into<String>, messages: u32) -> Self {
+        Self { identity: identity.into(), messages, per: Duration::from_secs(1) }
+    }
+}
+
 /// The sender of one integration, with its settings and credentials: it builds requests and reads
 /// responses.
+///
+/// What a provider may be able to do besides sending is a trait of its own: [`MediaFetcher`],
+/// [`AccountReader`], [`WebhookRegistrar`] and [`ReadReceipts`]. A provider implements only what it
+/// can do.
 ///
 /// Implementations are pure; `runtime::transport` makes the calls.
 pub trait MessageSender: Send + Sync {
@@ -86,45 +132,6 @@ pub trait MessageSender: Send + Sync {
         response: &Response<Bytes>,
     ) -> Result<Accepted, SendError>;
 
-    /// Returns the request that marks a received message as read; `None` if the provider does not
-    /// support read receipts.
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let _ = provider_message_id;
-        None
-    }
-
-    /// Returns the first request needed to download a file.
-    ///
-    /// # Errors
-    /// [`SendError::Invalid`]
-    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError>;
-
-    /// Reads the response to [`MediaRequest::Lookup`].
-    ///
-    /// # Errors
-    /// [`SendError::Refused`] or [`SendError::Unreadable`]
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError>;
-
-    /// Returns the request for the provider's description of the account.
-    ///
-    /// # Errors
-    /// [`SendError::Invalid`]
-    fn describe_account(&self) -> Result<Request<Bytes>, SendError>;
-
-    /// Returns the request that connects the account to the hub. `webhook_url` is the URL for its
-    /// webhooks; `pin` is WhatsApp's two-step verification PIN.
-    ///
-    /// # Errors
-    /// [`SendError::Invalid`], naming what is missing.
-    fn register(&self, webhook_url: &str, pin: Option<&str>) -> Result<Request<Bytes>, SendError>;
-
-    /// Reads the response to [`Self::describe_account`], [`Self::register`] or
-    /// [`Self::mark_read`].
-    ///
-    /// # Errors
-    /// [`SendError::Refused`] or [`SendError::Unreadable`]
-    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError>;
-
     /// Returns the recipient's new address, if the error response says that it changed.
     /// Telegram groups do: <https://core.telegram.org/bots/api#responseparameters>.
     fn moved_to(&self, response: &Response<Bytes>) -> Option<String> {
@@ -133,11 +140,69 @@ pub trait MessageSender: Send + Sync {
     }
 }
 
+/// Download of the files of received messages, for one integration.
+pub trait MediaFetcher: Send + Sync {
+    /// Returns the first request needed to download a file.
+    ///
+    /// # Errors
+    /// [`SendError::Invalid`]
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError>;
+
+    /// Reads the response to [`MediaRequest::Lookup`]. A provider that never returns one need not
+    /// implement it.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`] or [`SendError::Unreadable`]
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError> {
+        let _ = located;
+        Err(SendError::Unreadable)
+    }
+}
+
+/// Reading of the provider's responses to calls about an account, the same for each of them.
+pub trait AnswerReader: Send + Sync {
+    /// Reads the response to a request of [`AccountReader`], [`WebhookRegistrar`] or
+    /// [`ReadReceipts`], without the secrets that it contains.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`] or [`SendError::Unreadable`]
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError>;
+}
+
+/// Description of an integration's account by its provider.
+pub trait AccountReader: AnswerReader {
+    /// Returns the request for the provider's description of the account.
+    ///
+    /// # Errors
+    /// [`SendError::Invalid`]
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError>;
+}
+
+/// Connection of an integration's account to the hub's webhook.
+pub trait WebhookRegistrar: AnswerReader {
+    /// Returns the request that connects the account to the hub. `webhook_url` is the URL for its
+    /// webhooks; `pin` is WhatsApp's two-step verification PIN.
+    ///
+    /// # Errors
+    /// [`SendError::Invalid`], naming what is missing.
+    fn register(&self, webhook_url: &str, pin: Option<&str>) -> Result<Request<Bytes>, SendError>;
+}
+
+/// Read receipts for the messages that an integration received.
+pub trait ReadReceipts: AnswerReader {
+    /// Returns the request that marks a received message as read; `None` if the provider has no
+    /// read receipt for this message.
+    ///
+    /// # Errors
+    /// [`SendError::Invalid`]
+    fn mark_read(&self, provider_message_id: &str) -> Result<Option<Request<Bytes>>, SendError>;
+}
+
 /// The first request needed to download a file.
 #[derive(Debug)]
 pub enum MediaRequest {
     /// Its response says where the file is, or contains the file in the provider's own format:
-    /// [`MessageSender::fetch_media`] reads it.
+    /// [`MediaFetcher::fetch_media`] reads it.
     Lookup(Request<Bytes>),
     /// Its response is the file.
     Download(Request<Bytes>),
@@ -402,6 +467,15 @@ mod tests {
     fn refused(fault: Fault, scope: RefusalScope) -> SendError {
         let status = StatusCode::BAD_REQUEST;
         SendError::Refused { status, code: "1".into(), remedy: String::new(), fault, scope }
+    }
+
+    #[test]
+    fn an_accepted_message_has_each_provider_message_id_once_and_the_first_one_first() {
+        let further = ["b", "", "a", "c", "b"].map(str::to_owned);
+        let accepted = Accepted::new("a").with_further(further);
+        assert_eq!(accepted.provider_message_id(), "a");
+        assert_eq!(accepted.provider_message_ids().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(Accepted::new("a").provider_message_ids().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::automation::Notification;
+use crate::notification::Notification;
 use crate::{IntegrationId, Message, MessageId, NotificationId, Provider, ReplayId, TenantId};
 
 /// The version this build writes.
@@ -63,6 +63,10 @@ pub struct FailoverPlan {
     /// How long after the message was accepted it may wait for a rate-limited integration, in
     /// seconds.
     pub patience: u32,
+    /// Whether the message fails over, once, if its provider accepts it and then reports that it
+    /// could not deliver it for a reason of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub after_acceptance: bool,
     /// When the current provider may have accepted the message, if that is in doubt: from then on
     /// the message does not fail over and is not settled as failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +117,42 @@ pub struct HandedOver {
     pub failover: FailoverPlan,
 }
 
+/// What it takes to send a message that its provider accepted through the next integration. The
+/// ledger keeps it for a message whose route allows that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standby {
+    /// The recipient's address.
+    pub to: String,
+    /// When the message expires: it is not sent after this.
+    pub expires_at: Timestamp,
+    /// The failover plan.
+    pub failover: FailoverPlan,
+}
+
+impl Standby {
+    /// Returns the task to send `message` through the integration in `to`.
+    #[must_use]
+    pub fn task(self, message: Message, to: HandedOver) -> SendTask {
+        let Self { to: address, expires_at, failover } = self;
+        // The ledger has the history.
+        let message = Message { history: Vec::new(), ..message };
+        SendTask { message, to: address, reply_to: None, expires_at, failover }.handed_over(to)
+    }
+}
+
 impl SendTask {
+    /// Returns what it takes to send the message through the next integration after this one
+    /// accepted it; `None` if the route does not allow that, or has no other integration.
+    #[must_use]
+    pub fn standby(&self) -> Option<Standby> {
+        let failover = &self.failover;
+        (failover.after_acceptance && !failover.remaining.is_empty()).then(|| Standby {
+            to: self.to.clone(),
+            expires_at: self.expires_at,
+            failover: failover.clone(),
+        })
+    }
+
     /// Returns the task for the integration in `to`. `reply_to` is dropped if the integration
     /// changes, because only the account that received that message knows its id.
     #[must_use]

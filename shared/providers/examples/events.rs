@@ -1,16 +1,17 @@
 //! Writes `events/`: one request or batch per file, in the form that each function receives, built
-//! from the types that the functions parse. `cargo run -p providers --example events`.
+//! from the types that the functions parse. `cargo xtask generate` runs it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use domain::automation::{Notification, NotificationData, NotificationKind};
 use domain::content::{Call, Choice, Content, Interactive, Location, Media, Template};
 use domain::conversation::{Contact, Conversation};
 use domain::event::{EventKind, InboundEvent};
 use domain::message::{Direction, Step};
+use domain::notification::{Notification, NotificationData, NotificationKind};
 use domain::provider::Channel;
 use domain::task::{
     MarkReadTask, MediaTask, NotificationTask, OutboundAction, OutboundTask, SendTask, VERSION,
@@ -50,6 +51,7 @@ pub(crate) fn events() -> Result<Vec<Event>> {
     let generated: Vec<Event> = generated.collect();
     events.extend(generated);
     events.extend(recorded_batches()?);
+    events.extend(text_batches()?);
     Ok(events)
 }
 
@@ -67,6 +69,7 @@ fn handwritten() -> Result<Vec<(&'static str, Value)>> {
     events.extend(message_requests());
     events.extend(conversation_requests());
     events.extend(event_requests());
+    events.extend(dead_letter_requests());
     events.extend(parked_batches()?);
     events.extend(replay_batches()?);
     events.push(("api-authorizer/bearer", authorizer("Bearer example")));
@@ -77,11 +80,76 @@ fn handwritten() -> Result<Vec<(&'static str, Value)>> {
     Ok(events)
 }
 
+/// Returns every existing file, by its path under `events/` without `.json`.
+///
+/// # Errors
+/// If a file cannot be read or is not JSON.
+pub(crate) fn files() -> Result<BTreeMap<String, Value>> {
+    let mut files = BTreeMap::new();
+    for inside in std::fs::read_dir(folder())? {
+        for file in std::fs::read_dir(inside?.path())? {
+            let path = file?.path();
+            let name = path.strip_prefix(folder())?.with_extension("");
+            let event = serde_json::from_slice(&std::fs::read(&path)?)?;
+            files.insert(name.to_string_lossy().into_owned(), event);
+        }
+    }
+    Ok(files)
+}
+
+/// Removes what differs between signatures of the same body: headers and query parameters, the
+/// order of the body's fields, and random values.
+pub(crate) fn comparable(mut event: Value) -> Value {
+    for field in ["headers", "queryStringParameters"] {
+        let Some(fields) = event.get_mut(field).and_then(Value::as_object_mut) else { continue };
+        for (name, value) in fields {
+            if !matches!(name.as_str(), "content-type" | "host" | "user-agent" | "authorization") {
+                *value = Value::Null;
+            }
+        }
+    }
+    set(&mut event, "rawQueryString", Value::Null);
+    match event.get_mut("Records").and_then(Value::as_array_mut) {
+        Some(records) => records.iter_mut().for_each(read_body),
+        None => read_body(&mut event),
+    }
+    event
+}
+
+/// Replaces a body by its value, if it is JSON.
+fn read_body(event: &mut Value) {
+    if let Ok(body) = serde_json::from_slice::<Value>(&bytes(event)) {
+        set(event, "body", body);
+    }
+}
+
+/// Returns the bytes of a body.
+pub(crate) fn bytes(event: &Value) -> Bytes {
+    let body = event.get("body").and_then(Value::as_str).unwrap_or_default();
+    let decoded = match event.get("isBase64Encoded") {
+        Some(Value::Bool(true)) => STANDARD.decode(body).ok(),
+        _ => None,
+    };
+    decoded.map_or_else(|| Bytes::copy_from_slice(body.as_bytes()), Bytes::from)
+}
+
+/// Writes the files that are missing or have changed, and removes those that no example has.
 fn main() -> Result<()> {
+    let mut existing = files()?;
+    let path = |name: &str| folder().join(name).with_extension("json");
     for (name, event) in events()? {
-        let path = folder().join(name).with_extension("json");
+        let is_unchanged = existing
+            .remove(&name)
+            .is_some_and(|known| comparable(known) == comparable(event.clone()));
+        if is_unchanged {
+            continue;
+        }
+        let path = path(&name);
         std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
         std::fs::write(path, format!("{event:#}\n"))?;
+    }
+    for stale in existing.keys() {
+        std::fs::remove_file(path(stale))?;
     }
     Ok(())
 }
@@ -177,15 +245,14 @@ fn set_all(object: &mut Value, remaining: &Value) {
     }
 }
 
-/// Returns a request to the provider's first webhook; `suffix` is the parameter after the
-/// provider's name in its path.
+/// Returns a request to `webhook`; `suffix` is the parameter after the provider's name in its path.
 fn webhook(
-    provider: Provider,
+    webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
     suffix: Option<(&str, &str)>,
     b64: bool,
 ) -> Value {
-    webhook_event(providers::webhook(provider).path(), request, suffix, b64)
+    webhook_event(webhook.path(), request, suffix, b64)
 }
 
 /// Returns a request to the webhook at `path`.
@@ -284,7 +351,7 @@ fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
         PHONE_NUMBER_ID as NUMBER, VERIFY_TOKEN, envelope, escaped, failed, handshake, image,
         message, messages, request, status, statuses, text,
     };
-    let plain = |request: &WebhookRequest| webhook(Provider::WhatsappCloud, request, None, false);
+    let plain = |request: &WebhookRequest| webhook(&whatsapp_cloud::WEBHOOK, request, None, false);
     let one = |change: Value| plain(&request(escaped(&envelope(&[change]))));
     let inbound = |message: Value| one(messages(NUMBER, &[message]));
     let reference = MessageId::derived(&["example"]).to_string();
@@ -318,7 +385,7 @@ fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
     unsigned.headers.clear();
     let own = integration(Provider::WhatsappCloud).to_string();
     let own = webhook(
-        Provider::WhatsappCloud,
+        &whatsapp_cloud::WEBHOOK,
         &request(body.clone()),
         Some(("integration", &own)),
         false,
@@ -326,7 +393,7 @@ fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
 
     vec![
         ("whatsapp/text", inbound(greeting)),
-        ("whatsapp/text_base64", webhook(Provider::WhatsappCloud, &request(body), None, true)),
+        ("whatsapp/text_base64", webhook(&whatsapp_cloud::WEBHOOK, &request(body), None, true)),
         ("whatsapp/text_own_app", own),
         ("whatsapp/image", inbound(image("wamid.IMAGE", "900000000000001", "Look"))),
         ("whatsapp/location", inbound(message("wamid.LOCATION", &location))),
@@ -357,7 +424,7 @@ fn telegram_webhooks() -> Vec<(&'static str, Value)> {
     use telegram::example::{AT, WEBHOOK_SECRET, chat, message, request, text, update, user};
     let own = integration(Provider::Telegram).to_string();
     let to = |suffix: &str, request: &WebhookRequest| {
-        webhook(Provider::Telegram, request, Some(("secret", suffix)), false)
+        webhook(&telegram::WEBHOOK, request, Some(("secret", suffix)), false)
     };
     let inbound = |id: i64, content: Value| {
         to(&own, &request(&update(id, "message", &message(id, &content))))
@@ -449,7 +516,8 @@ fn at() -> Result<Timestamp> {
 
 /// Returns the events of a webhook, in the form in which its function queues them.
 fn inbound(provider: Provider, request: &WebhookRequest) -> Result<Vec<InboundEvent>> {
-    received_events(provider, providers::webhook(provider), request)
+    let webhook = providers::webhook(provider).ok_or("the provider has no webhook")?;
+    received_events(provider, webhook, request)
 }
 
 fn received_events(
@@ -701,6 +769,21 @@ fn media_batches() -> Result<Vec<(&'static str, Value)>> {
     Ok(vec![("consumer-media/image", batch("media", "acme", &[job])?)])
 }
 
+/// Returns a batch of a provider's outbound queue.
+fn outbound_batch(provider: Provider, task: OutboundTask) -> Result<Value> {
+    let queue = format!("outbound-{}.fifo", provider.resource_name());
+    batch(&queue, &group(provider)?, &[task])
+}
+
+/// Returns a batch with a text for every sender.
+fn text_batches() -> Result<Vec<Event>> {
+    let batches = Provider::senders().map(|provider| {
+        let name = format!("sender-{}/text", provider.resource_name());
+        Ok((name, outbound_batch(provider, send(provider, text("Hello"))?)?))
+    });
+    batches.collect()
+}
+
 fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let read = OutboundAction::MarkRead(MarkReadTask {
         tenant: tenant()?,
@@ -725,8 +808,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     };
     let choice = Content::Interactive { interactive };
     let job = |name, job: OutboundTask, provider: Provider| {
-        let queue = format!("outbound-{}.fifo", provider.resource_name());
-        Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
+        Ok::<_, Box<dyn std::error::Error>>((name, outbound_batch(provider, job)?))
     };
     let whatsapp =
         |name, content| job(name, send(Provider::WhatsappCloud, content)?, Provider::WhatsappCloud);
@@ -740,20 +822,15 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let evolution =
         |name, content| job(name, send(Provider::Evolution, content)?, Provider::Evolution);
     Ok(vec![
-        whatsapp("sender-whatsapp/text", text("Hello"))?,
         whatsapp("sender-whatsapp/template", Content::Template { template })?,
         whatsapp("sender-whatsapp/image", Content::Image { media: media.clone() })?,
         job("sender-whatsapp/mark_read", read, Provider::WhatsappCloud)?,
-        telegram("sender-telegram/text", text("Hello"))?,
         telegram("sender-telegram/buttons", choice.clone())?,
-        evolution("sender-evolution/text", text("Hello"))?,
         evolution("sender-evolution/image", Content::Image { media: picture })?,
         evolution("sender-evolution/buttons", choice.clone())?,
-        infobip("sender-infobip/text", text("Hello"))?,
         infobip("sender-infobip/template", Content::Template { template: booked })?,
         infobip("sender-infobip/image", Content::Image { media: media.clone() })?,
         infobip("sender-infobip/buttons", choice.clone())?,
-        custom("sender-custom/text", text("Hello"))?,
         custom("sender-custom/image", Content::Image { media })?,
         custom("sender-custom/buttons", choice)?,
     ])
@@ -788,11 +865,9 @@ fn twilio_batches() -> Result<Vec<(&'static str, Value)>> {
         if let OutboundAction::Send(task) = &mut job.action {
             task.message.channel = channel;
         }
-        let event = batch("outbound-twilio.fifo", &group(Provider::Twilio)?, &[job])?;
-        Ok::<_, Box<dyn std::error::Error>>((name, event))
+        Ok::<_, Box<dyn std::error::Error>>((name, outbound_batch(Provider::Twilio, job)?))
     };
     Ok(vec![
-        on("sender-twilio/text", Channel::Sms, text("Hello"))?,
         on("sender-twilio/picture", Channel::Sms, Content::Image { media })?,
         on("sender-twilio/whatsapp_text", Channel::Whatsapp, text("Hello"))?,
         on("sender-twilio/whatsapp_template", Channel::Whatsapp, Content::Template { template })?,
@@ -858,12 +933,14 @@ const FOR_ACME: &str = "tenant=acme";
 fn tenant_requests() -> Vec<(&'static str, Value)> {
     const AUTOMATION: &str = "/tenants/{tenant}/automation";
     const KEYS: &str = "/tenants/{tenant}/keys";
+    const LIMITS: &str = "/tenants/{tenant}/limits";
     let acme_parameters = [("tenant", "acme")];
     let key = domain::KeyId::derived(&["example"]).to_string();
     let one_key = [("tenant", "acme"), ("key", key.as_str())];
     let acme = json!({ "id": "acme", "name": "Acme" });
     let scopes = json!({ "scopes": ["send", "read"] });
     let push = json!({ "kind": "push", "url": "https://automation.example.com/hook" });
+    let limits = json!({ "key": { "messages": 4800 }, "waiting_workers": 40 });
     vec![
         ("api-tenants/create", api("POST", "/tenants", &[], "", Some(acme))),
         ("api-tenants/list", api("GET", "/tenants", &[], "", None)),
@@ -876,6 +953,9 @@ fn tenant_requests() -> Vec<(&'static str, Value)> {
         ),
         ("api-tenants/set_automation", api("PUT", AUTOMATION, &acme_parameters, "", Some(push))),
         ("api-tenants/get_automation", api("GET", AUTOMATION, &acme_parameters, "", None)),
+        ("api-tenants/set_limits", api("PUT", LIMITS, &acme_parameters, "", Some(limits))),
+        ("api-tenants/get_limits", api("GET", LIMITS, &acme_parameters, "", None)),
+        ("api-audit/list", api("GET", "/audit", &[], FOR_ACME, None)),
     ]
 }
 
@@ -985,6 +1065,20 @@ fn job_requests() -> Vec<(&'static str, Value)> {
         ("api-queue/fail", api("POST", FAIL, &id, FOR_ACME, Some(failed))),
         ("api-queue/heartbeat", api("POST", HEARTBEAT, &id, FOR_ACME, None)),
         ("api-status/get", status.event()),
+        ("api-status/figures", api("GET", "/status", &[], FOR_ACME, None)),
+    ]
+}
+
+fn dead_letter_requests() -> Vec<(&'static str, Value)> {
+    const ALL: &str = "/dead-letters";
+    const REDRIVE: &str = "/dead-letters/redrive";
+    let of_reason =
+        |dry_run: bool| json!({ "queue": "inbound", "reason": "invalid JSON", "dry_run": dry_run });
+    vec![
+        ("api-dead-letters/count", api("GET", ALL, &[], "", None)),
+        ("api-dead-letters/list", api("GET", ALL, &[], "queue=inbound&limit=10", None)),
+        ("api-dead-letters/redrive", api("POST", REDRIVE, &[], "", Some(of_reason(false)))),
+        ("api-dead-letters/redrive_dry_run", api("POST", REDRIVE, &[], "", Some(of_reason(true)))),
     ]
 }
 

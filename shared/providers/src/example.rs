@@ -19,6 +19,9 @@ pub struct Examples {
     pub answers: Option<Answers>,
     /// Its webhook events.
     pub events: &'static [Example],
+    /// Its webhooks whose authentication does not cover each byte of the body, and what it covers
+    /// instead. Only TLS protects such a body from changes in transit.
+    pub unsigned_bodies: &'static [(&'static str, &'static str)],
     /// Credentials to sign and verify the events with: test values, which are public.
     pub credentials: fn() -> Credentials,
     /// The settings of an integration that receives the events, as in `POST /integrations`.
@@ -294,23 +297,16 @@ macro_rules! examples {
 
 domain::for_each_provider!(examples);
 
-/// Webhooks whose authentication does not cover each byte of the body, and what it covers instead.
-/// Only TLS protects such a body from changes in transit.
-pub const UNSIGNED_BODIES: &[(&str, &str)] = &[
-    ("telegram", "a secret in a header"),
-    ("evolution", "a token in a header"),
-    ("workflow-action", "a token in a header"),
-    ("infobip", "a password in a header, unless its profile signs"),
-    ("n8n-ai-response", "a secret in a header, unless the workflow signs too"),
-    ("n8n-human-takeover", "a secret in a header, unless the workflow signs too"),
-    ("mailgun", "a signature over a time and a token, which is taken once"),
-    ("ses", "a signature over the fields that say something, and not over the rest"),
-];
+/// Returns the webhooks of all providers whose authentication does not cover each byte of the body,
+/// and what it covers instead.
+pub fn unsigned_bodies() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Provider::ALL.iter().flat_map(|provider| of(*provider).unsigned_bodies.iter().copied())
+}
 
 /// Whether the authentication of `webhook` covers each byte of the body.
 #[must_use]
 pub fn authenticates_body(webhook: &str) -> bool {
-    UNSIGNED_BODIES.iter().all(|(unsigned, _)| *unsigned != webhook)
+    unsigned_bodies().all(|(unsigned, _)| unsigned != webhook)
 }
 
 /// Returns the examples `name` of `whose`, a provider or one of its webhooks. Several webhooks of
@@ -342,12 +338,13 @@ pub fn all() -> impl Iterator<Item = (Provider, &'static Example)> {
 
 /// Returns the webhook that receives `example`.
 ///
-/// Every example has one; a test of this crate checks it.
+/// # Panics
+/// If `example` is not one of `provider`'s.
 #[must_use]
+#[expect(clippy::expect_used, reason = "a test checks that every example has a webhook")]
 pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookProvider {
-    let mut all = crate::spec(provider).webhooks.iter();
-    let found = all.find(|webhook| webhook.name() == example.webhook);
-    found.map_or_else(|| crate::webhook(provider), |webhook| *webhook)
+    let mut all = crate::spec(provider).webhooks.iter().copied();
+    all.find(|webhook| webhook.name() == example.webhook).expect("the provider has the webhook")
 }
 
 /// Returns the body of `POST /integrations` for an integration that receives the examples.

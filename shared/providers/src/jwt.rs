@@ -23,12 +23,22 @@ struct Header {
     crit: Option<Value>,
 }
 
-/// Validity period. A JWT without an end is never valid.
+/// Validity period.
 #[derive(Deserialize)]
 struct Times {
     iat: Option<i64>,
     nbf: Option<i64>,
-    exp: i64,
+    exp: Option<i64>,
+}
+
+/// Whether a JWT must say when it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// A JWT without an end is never valid.
+    Required,
+    /// A JWT without an end is always valid once it is: only for a signer that sets none, because
+    /// whoever copies such a JWT can use it for as long as its secret exists.
+    Optional,
 }
 
 /// Returns the claims of `token`, if one of `secrets` signed it with HMAC-SHA256 and it is valid at
@@ -36,10 +46,11 @@ struct Times {
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
-pub(crate) fn verify<T: DeserializeOwned>(
+pub fn verify<T: DeserializeOwned>(
     secrets: &[SecretString],
     token: &str,
     now: Timestamp,
+    expiry: Expiry,
 ) -> Result<T, Rejection> {
     let malformed = Rejection::Unauthenticated("the bearer token is not a JWT");
     let Some((signed, signature)) = token.rsplit_once('.') else { return Err(malformed) };
@@ -55,7 +66,9 @@ pub(crate) fn verify<T: DeserializeOwned>(
     let Times { iat, nbf, exp } = part(claims)?;
     let now = now.as_second();
     let valid_from = iat.into_iter().chain(nbf).max().unwrap_or(i64::MIN);
-    if valid_from > now.saturating_add(LEEWAY) || exp <= now.saturating_sub(LEEWAY) {
+    let is_expired =
+        exp.map_or(expiry == Expiry::Required, |exp| exp <= now.saturating_sub(LEEWAY));
+    if valid_from > now.saturating_add(LEEWAY) || is_expired {
         return Err(Rejection::Unauthenticated("the JWT is expired or not valid yet"));
     }
     part(claims)
@@ -95,11 +108,15 @@ mod tests {
         app: String,
     }
 
-    fn is_verified(token: &str, secrets: &[&str]) -> bool {
+    fn read(token: &str, secrets: &[&str], expiry: Expiry) -> bool {
         let secrets: Vec<SecretString> = secrets.iter().map(|secret| (*secret).into()).collect();
         assert!(secrets.iter().all(|secret| secret.expose_secret().len() < 10));
-        let read = verify::<Claims>(&secrets, token, Timestamp::from_second(NOW).unwrap());
-        read.is_ok_and(|claims| claims.app == "a")
+        let now = Timestamp::from_second(NOW).unwrap();
+        verify::<Claims>(&secrets, token, now, expiry).is_ok_and(|claims| claims.app == "a")
+    }
+
+    fn is_verified(token: &str, secrets: &[&str]) -> bool {
+        read(token, secrets, Expiry::Required)
     }
 
     #[test]
@@ -158,6 +175,24 @@ mod tests {
         assert!(!is_verified(&token(&json!({ "alg": "HS256" }), &later, "key"), &["key"]));
         for odd in [json!(null), json!([]), json!({ "iat": "soon" })] {
             assert!(!is_verified(&token(&json!({ "alg": "HS256" }), &odd, "key"), &["key"]));
+        }
+    }
+
+    #[test]
+    fn a_jwt_without_an_end_is_valid_only_if_none_is_required_and_an_end_always_counts() {
+        let header = json!({ "alg": "HS256" });
+        for (claims, required, optional) in [
+            (json!({ "app": "a" }), false, true),
+            (json!({ "app": "a", "exp": null }), false, true),
+            (json!({ "app": "a", "exp": NOW - 60 }), false, false),
+            (json!({ "app": "a", "exp": NOW + 1 }), true, true),
+            (json!({ "app": "a", "exp": "soon" }), false, false),
+            (json!({ "app": "a", "nbf": NOW + 61 }), false, false),
+        ] {
+            let token = token(&header, &claims, "key");
+            assert_eq!(read(&token, &["key"], Expiry::Required), required, "{claims}");
+            assert_eq!(read(&token, &["key"], Expiry::Optional), optional, "{claims}");
+            assert!(!read(&token, &["other"], Expiry::Optional), "{claims}");
         }
     }
 

@@ -30,6 +30,24 @@ pub fn fit<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
+/// Returns a text that is not empty.
+#[must_use]
+pub fn text(raw: Option<&RawValue>) -> Option<String> {
+    fit::<String>(raw).filter(|text| !text.is_empty())
+}
+
+/// Returns a text that is not empty, or a whole number as it is written: providers write ids and
+/// times as either.
+#[must_use]
+pub fn text_or_number(raw: Option<&RawValue>) -> Option<String> {
+    let number = || {
+        let number = raw?.get();
+        let digits = number.strip_prefix('-').unwrap_or(number);
+        digits.bytes().all(|c| c.is_ascii_digit()).then(|| number.to_owned())
+    };
+    text(raw).or_else(number)
+}
+
 /// Creates the content for a message of an unsupported type, in its provider's own form. JSON
 /// without a representable value, such as `1e999`, is kept as text.
 #[must_use]
@@ -83,6 +101,29 @@ mod tests {
         assert_eq!(at("/c~1d/*"), ["4", "5"]);
         assert!(at("/a/b").is_empty() && at("/a/9").is_empty() && at("/c~1d/x/z").is_empty());
         assert_eq!(at(""), [whole.get()]);
+    }
+
+    #[test]
+    fn a_text_or_a_whole_number_is_read_as_it_is_written() {
+        for (json, expected) in [
+            (r#""a""#, Some("a")),
+            (r#""7""#, Some("7")),
+            ("7", Some("7")),
+            ("-7", Some("-7")),
+            ("98765432109876543210", Some("98765432109876543210")),
+            (r#""""#, None),
+            ("1.5", None),
+            ("1e3", None),
+            ("null", None),
+            ("true", None),
+            ("[7]", None),
+        ] {
+            let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+            assert_eq!(text_or_number(Some(&raw)).as_deref(), expected, "{json}");
+            let is_text = json.starts_with('"');
+            assert_eq!(text(Some(&raw)).as_deref(), expected.filter(|_| is_text), "{json}");
+        }
+        assert_eq!((text(None), text_or_number(None)), (None, None));
     }
 
     #[test]

@@ -3,20 +3,37 @@
 
 use domain::integration::{FieldError, Settings};
 use domain::provider::Channel;
-use domain::sender::{SendError, SenderProvider};
+use domain::sender::{
+    AccountReader, MediaFetcher, ReadReceipts, RefusalScope, SendError, SenderProvider,
+    WebhookRegistrar,
+};
 use domain::webhook::WebhookProvider;
-use domain::{Credentials, Integration};
+use domain::{Credentials, Integration, Provider};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::http::invalid;
 
 /// The properties of a provider.
 #[expect(missing_debug_implementations, reason = "it holds traits of functions and no data")]
 pub struct ProviderSpec {
     /// Its webhooks, each with its own function; the first is the one to register at the provider.
+    /// Empty if it sends none.
     pub webhooks: &'static [&'static dyn WebhookProvider],
     /// How the hub sends through it; `None` if it only receives.
     pub sending: Option<Sending>,
+    /// Downloads the files of received messages; `None` if the provider stores none.
+    pub media_fetcher: Option<Factory<dyn MediaFetcher>>,
+    /// Reads the account; `None` if the provider does not describe it.
+    pub account_reader: Option<Factory<dyn AccountReader>>,
+    /// Registers the hub's webhook; `None` if that is done by hand at the provider.
+    pub webhook_registrar: Option<Factory<dyn WebhookRegistrar>>,
+    /// Marks received messages as read; `None` if the provider has no read receipts.
+    pub read_receipts: Option<Factory<dyn ReadReceipts>>,
+    /// The field and the reason of the error for a capability that the provider lacks, where it can
+    /// say more than [`Capability::missing`], such as where to register the webhook.
+    pub missing: &'static [(Capability, &'static str, &'static str)],
     /// Names of its credentials.
     pub credentials: &'static [&'static str],
     /// The credential that the hub generates if none is given: one that only the hub and the
@@ -32,8 +49,7 @@ pub struct ProviderSpec {
     /// Whether the account is connected to the hub when its integration is created, instead of by a
     /// separate request.
     pub connects_on_create: bool,
-    /// Whether a base URL is one of the provider's own, where it has several. Only the operator may
-    /// set a base URL that is not.
+    /// Whether a base URL is one of the provider's own. Only the operator may set another.
     pub is_own_base_url: fn(&str) -> bool,
     /// Parses the settings of a request and adds defaults.
     pub settings: fn(&Map<String, Value>) -> Result<Settings, FieldError>,
@@ -51,6 +67,77 @@ pub struct ProviderSpec {
     pub verification_credentials: &'static [&'static str],
     /// The channel of each setting that names a sender, where the provider has several channels.
     pub senders: &'static [(&'static str, Channel)],
+}
+
+/// Builds the implementation of a capability for one integration.
+///
+/// # Errors
+/// [`SendError::Invalid`] if a setting or a credential is missing.
+pub type Factory<T> = fn(&Integration, &Credentials) -> Result<Box<T>, SendError>;
+
+/// A provider's API, with the settings and credentials of one integration.
+pub trait ProviderApi: Sized + 'static {
+    /// Creates the API of `integration`.
+    ///
+    /// # Errors
+    /// [`SendError::Invalid`] if a setting or a credential is missing.
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError>;
+}
+
+macro_rules! factories {
+    ($($(#[$doc:meta])* $name:ident $capability:ident,)*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// As [`ProviderApi::new`].
+            pub fn $name<T: ProviderApi + $capability>(
+                integration: &Integration,
+                credentials: &Credentials,
+            ) -> Result<Box<dyn $capability>, SendError> {
+                Ok(Box::new(T::new(integration, credentials)?))
+            }
+        )*
+    };
+}
+
+factories! {
+    /// The factory in [`ProviderSpec::media_fetcher`] of a provider whose API is `T`.
+    media_fetcher MediaFetcher,
+    /// The factory in [`ProviderSpec::account_reader`] of a provider whose API is `T`.
+    account_reader AccountReader,
+    /// The factory in [`ProviderSpec::webhook_registrar`] of a provider whose API is `T`.
+    webhook_registrar WebhookRegistrar,
+    /// The factory in [`ProviderSpec::read_receipts`] of a provider whose API is `T`.
+    read_receipts ReadReceipts,
+}
+
+/// A capability whose absence is an error to whoever asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// [`ProviderSpec::media_fetcher`]
+    FetchMedia,
+    /// [`ProviderSpec::account_reader`]
+    ReadAccount,
+    /// [`ProviderSpec::webhook_registrar`]
+    RegisterWebhook,
+}
+
+impl Capability {
+    /// Returns the error for a provider without the capability: field and reason.
+    #[must_use]
+    pub const fn missing(self) -> (&'static str, &'static str) {
+        match self {
+            Self::FetchMedia => {
+                ("media.provider_media_id", "cannot be fetched: the provider stores no files")
+            }
+            Self::ReadAccount => ("integration", "has a provider that does not describe accounts"),
+            Self::RegisterWebhook => (
+                "integration",
+                "cannot be registered by the hub: enter the webhook's URL at the provider",
+            ),
+        }
+    }
 }
 
 /// The settings in [`ProviderSpec::usage_settings`] that every sending provider has.
@@ -79,6 +166,9 @@ pub struct Sending {
     /// Whether messages are subject to the channel's service window. Unofficial APIs do not
     /// enforce it.
     pub windowed: bool,
+    /// Returns the scope of the error code in a receipt that reports a failure. A code that says
+    /// nothing about the account or the route has the scope of the message.
+    pub failure_scope: fn(&Integration, &str) -> RefusalScope,
 }
 
 impl ProviderSpec {
@@ -92,6 +182,11 @@ impl ProviderSpec {
         Self {
             webhooks,
             sending: None,
+            media_fetcher: None,
+            account_reader: None,
+            webhook_registrar: None,
+            read_receipts: None,
+            missing: &[],
             credentials,
             generated_secret: None,
             path_secret: None,
@@ -106,6 +201,15 @@ impl ProviderSpec {
             verification_credentials: &[],
             senders: &[],
         }
+    }
+
+    /// Returns the error for a capability that the provider lacks.
+    #[must_use]
+    pub fn missing(&self, capability: Capability) -> SendError {
+        let own = self.missing.iter().find(|(lacked, ..)| *lacked == capability);
+        let (field, reason) =
+            own.map_or_else(|| capability.missing(), |&(_, field, reason)| (field, reason));
+        invalid(field, reason)
     }
 
     /// Whether the setting affects more than how the account is used.
@@ -132,9 +236,27 @@ pub struct AccountSettings {
 pub fn with_defaults<T: DeserializeOwned + Serialize>(
     given: &Map<String, Value>,
 ) -> Result<Settings, FieldError> {
-    let read: T = read(given)?;
-    match serde_json::to_value(read) {
-        Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
+    fields(&read::<T>(given)?).map(Settings)
+}
+
+/// Returns `settings` as they are stored, with the name of `provider`: see [`Settings::tagged`].
+///
+/// # Errors
+/// [`FieldError`] if they are not an object.
+pub(crate) fn tagged<T: Serialize>(
+    provider: Provider,
+    settings: &T,
+) -> Result<Settings, FieldError> {
+    fields(settings).map(|fields| Settings::tagged(provider, fields))
+}
+
+/// Returns settings by name.
+///
+/// # Errors
+/// [`FieldError`] if they are not an object.
+pub(crate) fn fields<T: Serialize>(settings: &T) -> Result<Map<String, Value>, FieldError> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(fields)) => Ok(fields),
         _ => Err(FieldError::new("settings", "cannot be stored as JSON")),
     }
 }
@@ -154,10 +276,7 @@ pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, FieldE
 /// provider's.
 #[must_use]
 pub fn settings_of<T: DeserializeOwned>(integration: &Integration) -> Option<T> {
-    match &integration.settings {
-        Settings::Own(settings) => T::deserialize(settings).ok(),
-        _ => None,
-    }
+    integration.settings.read()
 }
 
 /// Returns the setting `account`.
@@ -169,8 +288,7 @@ pub fn account_setting(
     settings: &Settings,
     _: &Credentials,
 ) -> Result<Option<String>, FieldError> {
-    let Settings::Own(settings) = settings else { return Ok(None) };
-    match settings.get("account").and_then(Value::as_str) {
+    match settings.0.get("account").and_then(Value::as_str) {
         Some("") => Err(FieldError::new("settings.account", "must not be empty; omit it instead")),
         account => Ok(account.map(ToOwned::to_owned)),
     }

@@ -37,7 +37,7 @@ fn received(
 }
 
 fn outcome(provider: Provider, request: &WebhookRequest) -> Result<usize, Rejection> {
-    match received(providers::webhook(provider), request)? {
+    match received(providers::webhook(provider).unwrap(), request)? {
         ParsedWebhook::Events(events) => Ok(events.len()),
         ParsedWebhook::Handshake(_) | ParsedWebhook::Confirm(_) => Ok(0),
     }
@@ -387,8 +387,8 @@ fn an_example_is_rejected_without_a_secret() {
 
 #[test]
 fn the_list_of_webhooks_whose_signature_does_not_cover_the_body_is_accurate() {
-    for (name, why) in example::UNSIGNED_BODIES {
-        let of = examples().into_iter().filter(|(_, one)| one.webhook == *name);
+    for (name, why) in example::unsigned_bodies() {
+        let of = examples().into_iter().filter(|(_, one)| one.webhook == name);
         let of: Vec<_> = of.collect();
         if of.is_empty() {
             continue;

@@ -7,11 +7,7 @@
 mod generator;
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use domain::event::{EventKind, InboundEvent};
 use domain::task::{MediaTask, NotificationTask, OutboundTask, Parked};
 use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
@@ -20,57 +16,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use providers::example::{self, Seed};
 use providers::form;
 use serde_json::Value;
-
-/// Returns every file, by its path without `.json`.
-fn files() -> BTreeMap<String, Value> {
-    let mut files = BTreeMap::new();
-    for folder in fs::read_dir(generator::folder()).unwrap() {
-        let folder = folder.unwrap();
-        for file in fs::read_dir(folder.path()).unwrap() {
-            let path = file.unwrap().path();
-            let name = format!(
-                "{}/{}",
-                folder.file_name().to_str().unwrap(),
-                path.file_stem().unwrap().to_str().unwrap()
-            );
-            files.insert(name, serde_json::from_slice(&fs::read(&path).unwrap()).unwrap());
-        }
-    }
-    files
-}
-
-/// Removes what differs between signatures of the same body: headers and query parameters, the
-/// order of the body's fields, and random values.
-fn comparable(mut event: Value) -> Value {
-    let read = |event: &mut Value| {
-        let bytes = bytes(event);
-        if let Ok(body) = serde_json::from_slice::<Value>(&bytes) {
-            event["body"] = body;
-        }
-    };
-    for field in ["headers", "queryStringParameters"] {
-        let Some(fields) = event.get_mut(field).and_then(Value::as_object_mut) else { continue };
-        for (name, value) in fields {
-            if !matches!(name.as_str(), "content-type" | "host" | "user-agent" | "authorization") {
-                *value = Value::Null;
-            }
-        }
-    }
-    event["rawQueryString"] = Value::Null;
-    match event.get_mut("Records") {
-        Some(records) => records.as_array_mut().unwrap().iter_mut().for_each(read),
-        None => read(&mut event),
-    }
-    event
-}
-
-fn bytes(event: &Value) -> Bytes {
-    let body = event.get("body").and_then(Value::as_str).unwrap_or_default();
-    match event.get("isBase64Encoded") {
-        Some(Value::Bool(true)) => STANDARD.decode(body).unwrap().into(),
-        _ => Bytes::copy_from_slice(body.as_bytes()),
-    }
-}
 
 fn request(event: &Value) -> WebhookRequest {
     let mut headers = HeaderMap::new();
@@ -91,7 +36,7 @@ fn request(event: &Value) -> WebhookRequest {
         method: event["requestContext"]["http"]["method"].as_str().unwrap().parse().unwrap(),
         query: form::decode(query.as_bytes()),
         headers,
-        body: bytes(event),
+        body: generator::bytes(event),
         path_suffix: suffix.map(str::to_owned),
         url,
         signing_certificate: None,
@@ -129,11 +74,12 @@ fn result_words(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> Stri
 
 #[test]
 fn the_files_are_generated_from_the_examples() {
-    let hint = "run: cargo run -p providers --example events";
-    let mut files = files();
+    let hint = "run: cargo xtask generate";
+    let mut files = generator::files().unwrap();
     for (name, event) in generator::events().unwrap() {
         let file = files.remove(&name).unwrap_or_else(|| panic!("events/{name}.json: {hint}"));
-        assert_eq!(comparable(file), comparable(event), "events/{name}.json: {hint}");
+        let (file, event) = (generator::comparable(file), generator::comparable(event));
+        assert_eq!(file, event, "events/{name}.json: {hint}");
     }
     assert!(files.is_empty(), "no example generates {:?}", files.keys());
 }
@@ -172,7 +118,7 @@ fn every_handwritten_webhook_ends_as_its_name_says() {
         ("telegram/missing_secret", "unauthenticated"),
         ("telegram/wrong_path", "unauthenticated"),
     ]);
-    let files = files();
+    let files = generator::files().unwrap();
     let ended: BTreeMap<&str, String> = files
         .iter()
         .filter_map(|(name, event)| {
@@ -188,7 +134,7 @@ fn every_handwritten_webhook_ends_as_its_name_says() {
 
 #[test]
 fn every_example_file_produces_an_event_or_a_handshake() {
-    let files = files();
+    let files = generator::files().unwrap();
     for (provider, one) in example::all() {
         let name = one.full_name();
         let event = files.get(&name).unwrap_or_else(|| panic!("events/{name}.json is missing"));
@@ -214,7 +160,7 @@ struct Page {
 #[test]
 fn every_record_is_a_task_of_its_queue() {
     let mut read = 0;
-    for (name, event) in files() {
+    for (name, event) in generator::files().unwrap() {
         let Some(records) = event.get("Records").and_then(Value::as_array) else { continue };
         for body in records.iter().map(|record| record["body"].as_str().unwrap()) {
             let fits = match name.split_once('/').unwrap().0 {

@@ -13,10 +13,10 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
 use domain::ports::{
-    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaStore, PortError, PortResult,
+    Archive, ClaimCheck, EventBodies, EventBodyReader, FileHeaders, MediaStore, PortError,
+    PortResult,
 };
-use domain::record::EventRecord;
-use domain::{Fault, MessageId, Provider, TenantId};
+use domain::{EventId, Fault, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -106,10 +106,15 @@ impl ClaimCheck for Bucket {
 }
 
 impl EventBodies for Bucket {
-    async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
+    async fn put_body(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        id: EventId,
+        body: String,
+    ) -> PortResult<String> {
         let hash = hex::encode(digest::digest(&digest::SHA256, body.as_bytes()));
         let hash = hash.get(..16).unwrap_or(&hash);
-        let EventRecord { tenant, provider, id, .. } = record;
         // The key contains a hash of the body, so that a forged event cannot overwrite another.
         let key = format!("archive/{tenant}/{provider}/events/{id}-{hash}.json");
         self.store("store an event", &key, "application/json", Bytes::from(body)).await?;
@@ -154,15 +159,23 @@ impl MediaStore for Bucket {
         format!("media/{tenant}/{message}")
     }
 
-    async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
-        let mime_type = mime_type.unwrap_or("application/octet-stream");
-        self.store("store media", key, mime_type, bytes).await
+    async fn put(&self, key: &str, content_type: &'static str, bytes: Bytes) -> PortResult<()> {
+        self.store("store media", key, content_type, bytes).await
     }
 
-    async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
+    async fn link(
+        &self,
+        key: &str,
+        headers: FileHeaders,
+        lifetime: Duration,
+    ) -> PortResult<String> {
         let operation = "create a presigned URL";
         let config = PresigningConfig::expires_in(lifetime).map_err(|_| unreadable(operation))?;
+        // S3 answers with these headers in place of those of the object. They are part of the
+        // signature, so the holder of the URL cannot change them.
         let get = self.client().get_object().bucket(&self.name).key(key);
+        let get = get.response_content_type(headers.content_type);
+        let get = get.response_content_disposition(headers.disposition);
         let request = get.presigned(config).await.map_err(|error| failed(operation, &error))?;
         Ok(request.uri().to_owned())
     }

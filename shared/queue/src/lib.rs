@@ -1,6 +1,7 @@
 //! SQS queues, and the S3 bucket for bodies that are too large for them (claim check).
 
 mod bucket;
+mod dead_letters;
 mod sqs;
 
 pub use bucket::Bucket;

@@ -15,7 +15,7 @@ use futures::future::try_join_all;
 use crate::Bucket;
 
 /// Maximum number of entries in one request. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-const MAX_ENTRIES: usize = 10;
+pub(crate) const MAX_ENTRIES: usize = 10;
 /// Maximum total size of the bodies in one request: 1 MiB less the size of the other fields.
 const MAX_REQUEST_BYTES: usize = 1_000_000;
 /// Size above which a body is stored in the bucket, so that a typical batch of ten fits into one
@@ -27,11 +27,16 @@ const PARTITIONS: u64 = 8;
 /// Maximum visibility timeout: 12 hours from the receive, less the processing time.
 const MAX_VISIBILITY: Duration = Duration::from_mins(11 * 60 + 50);
 
+/// Message attribute with the reason for which the hub moved a record to a dead-letter queue.
+pub(crate) const REASON: &str = "reason";
+/// Message attribute with the ARN of the queue that the hub moved a record from.
+pub(crate) const SOURCE: &str = "source";
+
 /// One SQS queue.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
-    client: Client,
-    url: String,
+    pub(crate) client: Client,
+    pub(crate) url: String,
     fifo: bool,
     bucket: Option<Bucket>,
 }
@@ -80,7 +85,7 @@ impl SqsQueue {
     /// Sends the records of a partition sequentially: a later record of a group must not overtake
     /// an earlier one.
     async fn send_in_order(&self, partition: Vec<Record>) -> PortResult<()> {
-        for batch in batches(partition) {
+        for batch in batches(partition, self.bucket.is_some()) {
             let entries = batch.into_iter().enumerate();
             let entries = entries.map(|(index, record)| self.entry(index, record));
             self.send(try_join_all(entries).await?).await?;
@@ -111,11 +116,12 @@ impl SqsQueue {
         } else if let Some(delay) = record.delay {
             entry = entry.delay_seconds(i32::try_from(delay.as_secs().min(900)).unwrap_or(900));
         }
-        if let Some(reason) = record.reason {
-            let value = MessageAttributeValue::builder();
-            let value = value.data_type("String").string_value(attribute(&reason));
+        let reason = record.reason.map(|reason| (REASON.to_owned(), attribute(&reason)));
+        let source = record.source.map(|source| (SOURCE.to_owned(), source));
+        for (name, text) in record.attributes.into_iter().chain(reason).chain(source) {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(text);
             let value = value.build().map_err(|_| malformed(operation))?;
-            entry = entry.message_attributes("reason", value);
+            entry = entry.message_attributes(name, value);
         }
         entry.build().map_err(|_| malformed(operation))
     }
@@ -195,13 +201,13 @@ fn partitions(records: Vec<Record>) -> Vec<Vec<Record>> {
 }
 
 /// Splits a partition into requests, by number and size.
-fn batches(records: Vec<Record>) -> Vec<Vec<Record>> {
+fn batches(records: Vec<Record>, has_bucket: bool) -> Vec<Vec<Record>> {
     let mut batches: Vec<Vec<Record>> = Vec::new();
     let mut size = 0;
     for record in records {
-        // A large body is replaced by a claim check.
-        let bytes =
-            if record.body.len() > CLAIM_CHECK_BYTES { 512 } else { record.body.len() + 512 };
+        // A large body is replaced by a claim check, if there is a bucket.
+        let is_replaced = has_bucket && record.body.len() > CLAIM_CHECK_BYTES;
+        let bytes = if is_replaced { 512 } else { record.body.len() + 512 };
         match batches.last_mut() {
             Some(batch) if batch.len() < MAX_ENTRIES && size + bytes <= MAX_REQUEST_BYTES => {
                 size += bytes;
@@ -216,12 +222,12 @@ fn batches(records: Vec<Record>) -> Vec<Vec<Record>> {
     batches
 }
 
-fn malformed(operation: &'static str) -> PortError {
+pub(crate) fn malformed(operation: &'static str) -> PortError {
     let reason = "a field of the record is missing".to_owned();
     PortError { operation, reason, fault: Fault::Permanent }
 }
 
-fn failed<E: ProvideErrorMetadata, R>(
+pub(crate) fn failed<E: ProvideErrorMetadata, R>(
     operation: &'static str,
     error: &SdkError<E, R>,
 ) -> PortError {
@@ -239,11 +245,13 @@ mod tests {
     #[test]
     fn a_request_has_at_most_ten_records_and_a_megabyte() {
         let sizes = |records: Vec<Record>| -> Vec<usize> {
-            batches(records).iter().map(Vec::len).collect()
+            batches(records, true).iter().map(Vec::len).collect()
         };
         assert_eq!(sizes((0..23).map(|_| record("a", 10)).collect()), [10, 10, 3]);
         assert_eq!(sizes((0..10).map(|_| record("a", 190_000)).collect()), [5, 5]);
         assert_eq!(sizes((0..10).map(|_| record("a", 3_000_000)).collect()), [10]);
+        let large = (0..3).map(|_| record("a", 400_000)).collect();
+        assert_eq!(batches(large, false).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use domain::automation::is_public;
 use domain::ports::Resolver;
 use url::{Host, Url};
 
@@ -56,4 +55,76 @@ fn is_private_name(name: &str) -> bool {
         name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     !name.contains('.') || PRIVATE_NAMES.into_iter().any(is_under)
+}
+
+/// Whether the hub may call this address for a tenant that did not allow private networks: only
+/// addresses of the public internet.
+///
+/// Refused are loopback, private, link-local (which includes the cloud's metadata service),
+/// carrier-grade NAT, documentation, multicast and reserved ranges:
+/// <https://www.iana.org/assignments/iana-ipv4-special-registry/>.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(v6) => {
+            // An IPv4-mapped address is checked as IPv4.
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return is_public(IpAddr::V4(v4));
+            }
+            // Global unicast is 2000::/3; of it, Teredo, ORCHID, documentation and 6to4
+            // (which carries an IPv4 address) are not.
+            let [a, b, ..] = v6.segments();
+            (0x2000..0x4000).contains(&a)
+                && !(a == 0x2001 && (b < 0x200 || b == 0xdb8))
+                && a != 0x2002
+                && a != 0x3fff
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_not_public() {
+        for inside in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "255.255.255.255",
+            "::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::",
+            "2002:a00:1::",
+            "64:ff9b::a00:1",
+        ] {
+            assert!(!is_public(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["1.1.1.1", "93.184.216.34", "2606:4700::1111"] {
+            assert!(is_public(outside.parse().unwrap()), "{outside}");
+        }
+    }
 }

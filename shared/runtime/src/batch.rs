@@ -11,6 +11,7 @@ use domain::ports::{ChangeVisibility, ClaimCheck, Clock, PortError, Publisher, R
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 
+use crate::Env;
 use crate::telemetry::{self, Metric};
 
 /// Receives after which a failed record moves to the dead-letter queue, with the reason. The
@@ -22,17 +23,17 @@ const MAX_UNCOUNTED: u32 = 50;
 
 /// Dependencies of batch processing, apart from the worker.
 #[derive(Debug)]
-pub struct ConsumerContext<Q, D, B, C, R> {
+pub struct ConsumerContext<E: Env> {
     /// Source queue.
-    pub queue: Q,
+    pub queue: E::Queue,
     /// Dead-letter queue.
-    pub dead_letters: D,
+    pub dead_letters: E::Queue,
     /// Claim check store, for large bodies.
-    pub bodies: B,
+    pub bodies: E::Bucket,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for jitter.
-    pub rng: R,
+    pub rng: E::Rng,
     /// Time after the start of the batch after which no record is started, so that the function's
     /// timeout interrupts none.
     pub budget: Duration,
@@ -40,7 +41,7 @@ pub struct ConsumerContext<Q, D, B, C, R> {
     pub counts_attempts: bool,
 }
 
-impl<Q, D, B, C, R> ConsumerContext<Q, D, B, C, R> {
+impl<E: Env> ConsumerContext<E> {
     /// Returns whether a record at `position` in its group that was received `receives` times moves
     /// to the dead-letter queue if it fails.
     const fn is_last(&self, receives: u32, position: usize) -> bool {
@@ -129,19 +130,11 @@ struct BatchRecord<J> {
 ///
 /// # Errors
 /// If a record has no message id: reporting an empty one would silently retry the whole batch.
-pub async fn handle<W, Q, D, B, C, R>(
+pub async fn handle<W: Worker, E: Env>(
     event: SqsEvent,
-    context: &ConsumerContext<Q, D, B, C, R>,
+    context: &ConsumerContext<E>,
     worker: &W,
-) -> Result<SqsBatchResponse, crate::Error>
-where
-    W: Worker,
-    Q: ChangeVisibility,
-    D: Publisher,
-    B: ClaimCheck,
-    C: Clock,
-    R: Rng,
-{
+) -> Result<SqsBatchResponse, crate::Error> {
     if event.records.iter().any(|record| record.message_id.as_deref().unwrap_or("").is_empty()) {
         return Err("a record has no message id".into());
     }
@@ -160,10 +153,8 @@ where
         tracing::warn!(reason = %failure.reason, "the batch will be retried");
         failed = Vec::new();
         for group in &groups {
-            failed.extend(
-                return_to_queue(context, group, 0, redelivery_backoff(1, context.rng.fraction()))
-                    .await,
-            );
+            let wait = redelivery_backoff(1, context.rng.fraction());
+            failed.extend(return_to_queue(&context.queue, group, 0, wait).await);
         }
     }
     for message in failed {
@@ -211,80 +202,66 @@ fn grouped<J>(records: Vec<BatchRecord<J>>) -> Vec<Vec<BatchRecord<J>>> {
 }
 
 /// Processes the records of a group until one fails; returns the records to retry.
-async fn process_group<'a, W, Q, D, B, C, R>(
-    context: &ConsumerContext<Q, D, B, C, R>,
+async fn process_group<'a, W: Worker, E: Env>(
+    context: &ConsumerContext<E>,
     worker: &W,
     group: &'a [BatchRecord<W::Task>],
     started: jiff::Timestamp,
-) -> Vec<&'a SqsMessage>
-where
-    W: Worker,
-    Q: ChangeVisibility,
-    D: Publisher,
-    B: ClaimCheck,
-    C: Clock,
-    R: Rng,
-{
+) -> Vec<&'a SqsMessage> {
     for (position, record) in group.iter().enumerate() {
         let id = record.message.message_id.as_deref().unwrap_or_default();
-        let now = context.clock.now();
+        let (now, receives) = (context.clock.now(), record.receives);
+        let is_last = context.is_last(receives, position);
+        let receive = ReceiveContext { record: id, receives, now, is_last };
         let late = now.duration_since(started).unsigned_abs() > context.budget;
-        let failure = if late {
-            Failure::wait("no time left in this invocation", Duration::ZERO)
-        } else {
-            let is_last = context.is_last(record.receives, position);
-            let context = ReceiveContext { record: id, receives: record.receives, now, is_last };
-            let done = match &record.task {
-                Ok(task) => worker.work(task, context).await,
-                Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
-            };
-            let Err(failure) = done else { continue };
-            failure
+        let done = match &record.task {
+            _ if late => Err(Failure::wait("no time left in this invocation", Duration::ZERO)),
+            Ok(task) => worker.work(task, receive).await,
+            Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
         };
-        let Some(wait) = wait(context, &failure, record.receives, position) else {
-            if send_to_dlq(context, record, &failure).await {
+        let Err(failure) = done else { continue };
+        let Some(wait) = wait(&context.rng, &failure, receive) else {
+            if send_to_dlq(&context.dead_letters, record, &failure).await {
                 continue;
             }
-            return return_to_queue(context, group, position, Duration::from_secs(30)).await;
+            return return_to_queue(&context.queue, group, position, Duration::from_secs(30)).await;
         };
         tracing::warn!(
             record = %id,
             reason = %failure.reason,
-            receives = record.receives,
+            receives,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             "record will be retried"
         );
-        return return_to_queue(context, group, position, wait).await;
+        return return_to_queue(&context.queue, group, position, wait).await;
     }
     Vec::new()
 }
 
 /// Returns how long to hide a failed record; `None` if it moves to the dead-letter queue.
-fn wait<Q, D, B, C, R: Rng>(
-    context: &ConsumerContext<Q, D, B, C, R>,
-    failure: &Failure,
-    receives: u32,
-    position: usize,
-) -> Option<Duration> {
+fn wait(rng: &impl Rng, failure: &Failure, receive: ReceiveContext<'_>) -> Option<Duration> {
     match failure.fault {
         Fault::RateLimited { retry_after } => Some(retry_after),
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
-            let wait = || redelivery_backoff(receives, context.rng.fraction());
-            (!context.is_last(receives, position)).then(wait)
+            let wait = || redelivery_backoff(receive.receives, rng.fraction());
+            (!receive.is_last).then(wait)
         }
     }
 }
 
 /// Sends a record to the dead-letter queue, with the reason. Returns `false` if that fails.
-async fn send_to_dlq<J, Q, D: Publisher, B, C, R>(
-    context: &ConsumerContext<Q, D, B, C, R>,
+async fn send_to_dlq<J>(
+    dead_letters: &impl Publisher,
     record: &BatchRecord<J>,
     failure: &Failure,
 ) -> bool {
     let id = record.message.message_id.clone().unwrap_or_default();
     tracing::error!(record = %id, reason = %failure.reason, "record sent to the dead-letter queue");
     let group = record.message.attributes.get("MessageGroupId").cloned();
+    let attributes = record.message.message_attributes.iter();
+    let attributes = attributes
+        .filter_map(|(name, attribute)| Some((name.clone(), attribute.string_value.clone()?)));
     let dead_letter = Record {
         // Keep the body as received: a claim check stays a claim check.
         body: record.message.body.clone().unwrap_or_default(),
@@ -292,8 +269,11 @@ async fn send_to_dlq<J, Q, D: Publisher, B, C, R>(
         deduplication_id: id.clone(),
         delay: None,
         reason: Some(failure.reason.clone()),
+        // SQS knows the source only of records that it moved itself.
+        source: record.message.event_source_arn.clone(),
+        attributes: attributes.collect(),
     };
-    match context.dead_letters.publish(vec![dead_letter]).await {
+    match dead_letters.publish(vec![dead_letter]).await {
         Ok(()) => {
             record.dead_lettered.store(true, Ordering::Relaxed);
             let queue = record.message.event_source_arn.as_deref().unwrap_or_default();
@@ -310,8 +290,8 @@ async fn send_to_dlq<J, Q, D: Publisher, B, C, R>(
 
 /// Hides a failed record and the rest of its group for the same time: a group waits for the
 /// record that is hidden longest.
-async fn return_to_queue<'a, J, Q: ChangeVisibility, D, B, C, R>(
-    context: &ConsumerContext<Q, D, B, C, R>,
+async fn return_to_queue<'a, J>(
+    queue: &impl ChangeVisibility,
     group: &'a [BatchRecord<J>],
     position: usize,
     wait: Duration,
@@ -322,7 +302,7 @@ async fn return_to_queue<'a, J, Q: ChangeVisibility, D, B, C, R>(
     let rest: Vec<&SqsMessage> = rest.map(|record| &record.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();
-    if let Err(error) = context.queue.change_visibility(&receipts).await {
+    if let Err(error) = queue.change_visibility(&receipts).await {
         // They become visible again after the queue's visibility timeout.
         tracing::warn!(%error, "visibility of records not changed");
     }

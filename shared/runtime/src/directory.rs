@@ -10,6 +10,8 @@ use domain::ports::{AccountOwner, Clock, Directory, PortResult};
 use domain::{IntegrationId, Provider};
 use jiff::Timestamp;
 
+use crate::NegativeCache;
+
 /// Cache lifetime of an entry.
 const LIFETIME: Duration = Duration::from_mins(5);
 /// Cache lifetime of an account's holder, which may change.
@@ -17,8 +19,10 @@ const HOLDER_LIFETIME: Duration = Duration::from_secs(30);
 /// Maximum number of entries of one kind; beyond it, the cache is cleared.
 const MAX_ENTRIES: usize = 10_000;
 
-/// A directory with a cache. Missing entries are not cached, so that a new integration works
-/// immediately.
+/// A directory with a cache.
+///
+/// An unknown integration id or webhook path is cached for a few seconds, because anyone may request
+/// it. A missing account or operator's integration is not: a new integration works immediately.
 #[derive(Debug)]
 pub struct CachedDirectory<D, C> {
     directory: D,
@@ -27,6 +31,8 @@ pub struct CachedDirectory<D, C> {
     platforms: Cache<Provider, Integration>,
     accounts: Cache<(Provider, String), AccountOwner>,
     paths: Cache<(Provider, String), IntegrationId>,
+    unknown_integrations: NegativeCache<IntegrationId>,
+    unknown_paths: NegativeCache<(Provider, String)>,
 }
 
 /// Cached values and the times when they were read.
@@ -43,12 +49,15 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
             platforms: Cache::default(),
             accounts: Cache::default(),
             paths: Cache::default(),
+            unknown_integrations: NegativeCache::default(),
+            unknown_paths: NegativeCache::default(),
         }
     }
 
     async fn cached<K, V, F>(
         &self,
         cache: &Cache<K, V>,
+        unknown: Option<&NegativeCache<K>>,
         key: K,
         lifetime: Duration,
         find: impl FnOnce() -> F + Send,
@@ -67,31 +76,41 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
                 return Ok(Some(value.clone()));
             }
         }
+        if unknown.is_some_and(|unknown| unknown.contains(&key, now)) {
+            return Ok(None);
+        }
         let found = find().await?;
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= MAX_ENTRIES {
             cache.clear();
         }
-        match &found {
-            Some(value) => cache.insert(key, (now, value.clone())),
-            None => cache.remove(&key),
-        };
+        if let Some(value) = &found {
+            cache.insert(key, (now, value.clone()));
+        } else {
+            cache.remove(&key);
+            if let Some(unknown) = unknown {
+                unknown.insert(key, now);
+            }
+        }
         Ok(found)
     }
 }
 
 impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
-        self.cached(&self.integrations, id, LIFETIME, || self.directory.integration(id)).await
+        let unknown = Some(&self.unknown_integrations);
+        self.cached(&self.integrations, unknown, id, LIFETIME, || self.directory.integration(id))
+            .await
     }
 
     async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
-        self.cached(&self.platforms, provider, LIFETIME, || self.directory.platform(provider)).await
+        self.cached(&self.platforms, None, provider, LIFETIME, || self.directory.platform(provider))
+            .await
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<AccountOwner>> {
         let key = (provider, account.to_owned());
-        self.cached(&self.accounts, key, HOLDER_LIFETIME, || {
+        self.cached(&self.accounts, None, key, HOLDER_LIFETIME, || {
             self.directory.account(provider, account)
         })
         .await
@@ -103,7 +122,10 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
         hash: &str,
     ) -> PortResult<Option<IntegrationId>> {
         let key = (provider, hash.to_owned());
-        self.cached(&self.paths, key, LIFETIME, || self.directory.by_path_secret(provider, hash))
-            .await
+        let unknown = Some(&self.unknown_paths);
+        self.cached(&self.paths, unknown, key, LIFETIME, || {
+            self.directory.by_path_secret(provider, hash)
+        })
+        .await
     }
 }

@@ -1,9 +1,12 @@
 //! Conversion of API Gateway requests and responses.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use domain::webhook::{WebhookReply, WebhookRequest};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, service_fn};
 
@@ -88,16 +91,29 @@ pub(crate) fn webhook_reply(reply: WebhookReply) -> Response<Body> {
     response
 }
 
-/// Authorizer context and host of a request.
+/// Authorizer context, host and client of a request.
+#[derive(Default)]
 pub(crate) struct Origin {
     pub(crate) tenant: Option<String>,
     pub(crate) scopes: Option<String>,
+    /// Id of the API key.
+    pub(crate) key: Option<String>,
+    /// When the API key expires.
+    pub(crate) expires_at: Option<String>,
+    /// Addresses that the API key may be used from, separated by commas.
+    pub(crate) allowed_ips: Option<String>,
     pub(crate) domain_name: Option<String>,
+    /// Address of the client.
+    pub(crate) source_ip: Option<IpAddr>,
+    /// API Gateway's id of the request.
+    pub(crate) request_id: Option<String>,
+    /// When API Gateway received the request.
+    pub(crate) received_at: Option<Timestamp>,
 }
 
 pub(crate) fn origin(request: &Request) -> Origin {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
-        return Origin { tenant: None, scopes: None, domain_name: None };
+        return Origin::default();
     };
     let field = |name: &str| {
         let value = context.authorizer.as_ref()?.fields.get(name)?;
@@ -106,6 +122,14 @@ pub(crate) fn origin(request: &Request) -> Origin {
     Origin {
         tenant: field("tenant"),
         scopes: field("scopes"),
+        key: field("key"),
+        expires_at: field("expires_at"),
+        allowed_ips: field("allowed_ips"),
         domain_name: context.domain_name.clone(),
+        source_ip: context.http.source_ip.as_deref().and_then(|address| address.parse().ok()),
+        request_id: context.request_id.clone(),
+        received_at: Some(context.time_epoch)
+            .filter(|epoch| *epoch > 0)
+            .and_then(|epoch| Timestamp::from_millisecond(epoch).ok()),
     }
 }

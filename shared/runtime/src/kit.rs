@@ -5,10 +5,14 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use aws_types::SdkConfig;
+use domain::Retention;
 use domain::ports::Resolver;
 
 use crate::transport::{Dns, GuardedHttpClient, SdkClient, Transport, WebhookClient};
-use crate::{Error, HttpClient, SystemClock, SystemRng, env, transport};
+use crate::{
+    AwsEnv, Error, FeatureRepository, HttpClient, Production, SecretsManagerCredentials,
+    SystemClock, SystemRng, env, transport,
+};
 
 /// Environment variables of a function.
 #[derive(Clone, Debug)]
@@ -53,11 +57,11 @@ pub trait Network: Clone + Send + Sync + 'static {
     /// Returns the client for media downloads.
     fn file_http_client(&self) -> Self::HttpClient;
 
-    /// Returns the client for URLs that tenants set.
+    /// Returns the client for URLs that tenants set. `allow_http` also permits URLs without TLS.
     ///
     /// # Errors
     /// If the TLS library rejects its own defaults.
-    fn webhook_client(&self) -> Result<Self::WebhookClient, Error>;
+    fn webhook_client(&self, allow_http: bool) -> Result<Self::WebhookClient, Error>;
 
     /// Returns the DNS resolver.
     fn resolver(&self) -> Self::Resolver;
@@ -76,8 +80,8 @@ impl Network for Transport {
         self.clone().for_files()
     }
 
-    fn webhook_client(&self) -> Result<GuardedHttpClient, Error> {
-        GuardedHttpClient::new()
+    fn webhook_client(&self, allow_http: bool) -> Result<GuardedHttpClient, Error> {
+        GuardedHttpClient::new(allow_http)
     }
 
     fn resolver(&self) -> Dns {
@@ -87,17 +91,17 @@ impl Network for Transport {
 
 /// Dependencies of a function.
 #[derive(Clone, Debug)]
-pub struct Kit<N = Transport, C = SystemClock, R = SystemRng> {
+pub struct Kit<E: AwsEnv = Production> {
     /// Configuration of the AWS clients.
     pub aws: SdkConfig,
     /// Environment variables, with the names of tables, queues and buckets.
     pub environment: Environment,
     /// Network access other than AWS.
-    pub network: N,
+    pub network: E::Network,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for jitter, ids and keys.
-    pub rng: R,
+    pub rng: E::Rng,
     // Created once.
     queues: OnceCell<queue::Queues>,
     tables: OnceCell<table::Tables>,
@@ -119,9 +123,15 @@ impl Kit {
     }
 }
 
-impl<N, C, R> Kit<N, C, R> {
+impl<E: AwsEnv> Kit<E> {
     /// Creates a kit.
-    pub fn new(aws: SdkConfig, environment: Environment, network: N, clock: C, rng: R) -> Self {
+    pub fn new(
+        aws: SdkConfig,
+        environment: Environment,
+        network: E::Network,
+        clock: E::Clock,
+        rng: E::Rng,
+    ) -> Self {
         let (queues, tables, bucket) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { aws, environment, network, clock, rng, queues, tables, bucket }
     }
@@ -132,6 +142,38 @@ impl<N, C, R> Kit<N, C, R> {
     /// If it is missing or empty.
     pub fn var(&self, name: &str) -> Result<String, Error> {
         self.environment.var(name)
+    }
+
+    /// Returns whether tenants are trusted like the operator, and URLs may be without TLS, as on the
+    /// operator's own machine.
+    #[must_use]
+    pub fn skip_tenant_checks(&self) -> bool {
+        self.environment.optional("TRUST_TENANTS").is_some()
+    }
+
+    /// Returns the repository of a feature. The variables with the names of tables are
+    /// `ACCOUNTS_TABLE_NAME` and so on; those with the retention of their items, in days, are
+    /// `EVENTS_RETENTION_DAYS` and so on, and optional.
+    ///
+    /// # Errors
+    /// If the variable with the name of its table is missing or empty, or if the retention is not a
+    /// number of days.
+    pub fn repository<R: FeatureRepository>(&self) -> Result<R, Error> {
+        let tables = self.tables.get_or_init(|| table::Tables::new(&self.aws));
+        R::new(&|feature| {
+            let variable = format!("{}_TABLE_NAME", feature.to_uppercase());
+            let table = tables.table(self.var(&variable)?);
+            Ok(table.with_retention(self.retention(feature)?))
+        })
+    }
+
+    fn retention(&self, feature: &str) -> Result<Option<Retention>, Error> {
+        let variable = format!("{}_RETENTION_DAYS", feature.to_uppercase());
+        let days = self.environment.optional(&variable);
+        let retention = days.as_deref().map(str::parse::<Retention>).transpose();
+        retention.map_err(|error| {
+            format!("the environment variable {variable} must be a number of days: {error}").into()
+        })
     }
 
     /// Returns the bucket.
@@ -146,15 +188,6 @@ impl<N, C, R> Kit<N, C, R> {
         Ok(self.bucket.get_or_init(|| bucket).clone())
     }
 
-    /// Returns the DynamoDB table whose name is in the variable `name`.
-    ///
-    /// # Errors
-    /// If the variable is missing or empty.
-    pub fn table(&self, name: &str) -> Result<table::Table, Error> {
-        let tables = self.tables.get_or_init(|| table::Tables::new(&self.aws));
-        Ok(tables.table(self.var(name)?))
-    }
-
     /// Returns the queue whose URL is in the variable `name`. Records too large for it go to
     /// `bucket`.
     ///
@@ -165,32 +198,22 @@ impl<N, C, R> Kit<N, C, R> {
         name: &str,
         bucket: Option<&queue::Bucket>,
     ) -> Result<queue::SqsQueue, Error> {
-        let queues = self.queues.get_or_init(|| queue::Queues::new(&self.aws));
-        Ok(queues.queue(self.var(name)?, bucket.cloned()))
+        Ok(self.queue_at(self.var(name)?, bucket))
     }
-}
 
-impl<N, C, R> Kit<N, C, R> {
-    /// Returns whether tenants are trusted like the operator, as on the operator's own machine.
+    /// Returns the queue at `url`. Records too large for it go to `bucket`.
     #[must_use]
-    pub fn skip_tenant_checks(&self) -> bool {
-        self.environment.optional("TRUST_TENANTS").is_some()
+    pub fn queue_at(&self, url: String, bucket: Option<&queue::Bucket>) -> queue::SqsQueue {
+        let queues = self.queues.get_or_init(|| queue::Queues::new(&self.aws));
+        queues.queue(url, bucket.cloned())
     }
-}
 
-impl<N, C: domain::ports::Clock + Clone, R> Kit<N, C, R> {
     /// Returns the credential store.
     ///
     /// # Errors
     /// If its variable is missing or empty.
-    pub fn credential_store(
-        &self,
-    ) -> Result<crate::credentials::SecretsManagerCredentials<C>, Error> {
+    pub fn credential_store(&self) -> Result<SecretsManagerCredentials<E::Clock>, Error> {
         let prefix = self.var("SECRETS_PREFIX")?;
-        Ok(crate::credentials::SecretsManagerCredentials::new(
-            &self.aws,
-            prefix,
-            self.clock.clone(),
-        ))
+        Ok(SecretsManagerCredentials::new(&self.aws, prefix, self.clock.clone()))
     }
 }

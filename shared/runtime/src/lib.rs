@@ -8,16 +8,22 @@
 pub mod address;
 mod aws;
 mod credentials;
+mod dependencies;
 pub mod env;
 mod kit;
+mod negative_cache;
+mod repository;
 mod system;
 pub mod telemetry;
 pub mod transport;
 
 pub use credentials::{SecretsManagerCredentials, read_one as read_secret};
+pub use dependencies::{AwsEnv, Env, Production};
 pub use directory::CachedDirectory;
 pub use http_client::HttpClient;
 pub use kit::{Environment, Kit, Network};
+pub use negative_cache::NegativeCache;
+pub use repository::FeatureRepository;
 pub use system::{SystemClock, SystemRng};
 
 /// Error that stops a function at init.
@@ -45,9 +51,8 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use domain::Fault;
-use domain::ports::{Clock, PortError, Rng};
+use domain::ports::PortError;
 use lambda_runtime::{LambdaEvent, service_fn};
-use queue::{Bucket, SqsQueue};
 
 /// Creates the kit and runs `function` on one thread: a sandbox has a part of one vCPU and
 /// processes one event at a time.
@@ -82,14 +87,13 @@ where
 }
 
 /// A queue consumer: worker and dependencies of batch processing.
-#[derive(Debug)]
-pub struct Consumer<W, C, R> {
-    context: batch::ConsumerContext<SqsQueue, SqsQueue, Bucket, C, R>,
+pub struct Consumer<W, E: Env> {
+    context: batch::ConsumerContext<E>,
     /// Worker that processes each record.
     pub worker: W,
 }
 
-impl<W: batch::Worker, C: Clock, R: Rng> Consumer<W, C, R> {
+impl<W: batch::Worker, E: Env> Consumer<W, E> {
     /// Processes a batch and reports the records to retry.
     ///
     /// # Errors
@@ -103,12 +107,12 @@ impl<W: batch::Worker, C: Clock, R: Rng> Consumer<W, C, R> {
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
+pub fn consumer<W, E: AwsEnv>(
+    kit: &Kit<E>,
     worker: W,
     budget: u64,
     counts_attempts: bool,
-) -> Result<Consumer<W, C, R>, Error> {
+) -> Result<Consumer<W, E>, Error> {
     let bucket = kit.bucket()?;
     let context = batch::ConsumerContext {
         queue: kit.queue("QUEUE_URL", None)?,
@@ -123,19 +127,25 @@ pub fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
     Ok(Consumer { context, worker })
 }
 
-/// Serves a consumer until Lambda stops the process.
+/// Builds a consumer, opens its connections with `prewarm`, and serves it until Lambda stops the
+/// process.
 ///
 /// # Errors
-/// If the Lambda runtime cannot be reached.
-pub async fn consume<W: batch::Worker>(
-    consumer: Consumer<W, SystemClock, SystemRng>,
+/// If the consumer cannot be built or the Lambda runtime cannot be reached.
+pub fn consume<W: batch::Worker + 'static>(
+    build: impl FnOnce(&Kit) -> Result<Consumer<W, Production>, Error> + 'static,
+    prewarm: impl AsyncFnOnce(&W) + 'static,
 ) -> Result<(), Error> {
-    let consumer = &consumer;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        // On the heap: otherwise each layer would move the future's many kilobytes.
-        Box::pin(consumer.handle(event.payload))
-    }))
-    .await
+    start(async move |kit| {
+        let consumer = build(&kit)?;
+        prewarm(&consumer.worker).await;
+        let consumer = &consumer;
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+            // On the heap: otherwise each layer would move the future's many kilobytes.
+            Box::pin(consumer.handle(event.payload))
+        }))
+        .await
+    })
 }
 
 /// Returns the error for a value of the hub that cannot be written as JSON. This is a bug, so the

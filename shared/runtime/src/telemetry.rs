@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::ports::Clock;
+use jiff::Timestamp;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -39,6 +40,9 @@ pub enum Metric {
     WebhookAccepted,
     /// Webhook requests rejected, because they were not verified, invalid or too large.
     WebhookRejected,
+    /// Webhook requests that were sent to an existing integration and could not be verified. Those
+    /// to invented URLs are not among them, so that not everyone can raise the alarm.
+    VerificationFailed,
     /// Verified webhooks rejected because they name another tenant's account.
     AccountMismatch,
     /// Verified webhooks parked, because they could not be parsed or match no account.
@@ -77,6 +81,18 @@ pub enum Metric {
     JobExpired,
     /// Records sent to a dead-letter queue.
     DeadLetter,
+    /// API requests that passed without a check of their rate limit, because the table failed.
+    RateLimitUnchecked,
+    /// API requests refused because of a rate limit.
+    RateLimited,
+    /// Time from the receipt of a webhook until its response, in milliseconds.
+    WebhookTime,
+    /// Time from the request to send a message until the provider accepts it, in milliseconds.
+    SendTime,
+    /// Time from the start of a job's last attempt until its completion, in milliseconds.
+    JobTime,
+    /// Time by which the oldest due retry of a notification is late, in milliseconds.
+    RetryDelay,
 }
 
 impl Metric {
@@ -84,6 +100,7 @@ impl Metric {
         match self {
             Self::WebhookAccepted => "WebhookAccepted",
             Self::WebhookRejected => "WebhookRejected",
+            Self::VerificationFailed => "VerificationFailed",
             Self::AccountMismatch => "AccountMismatch",
             Self::WebhookParked => "WebhookParked",
             Self::EventRecorded => "EventRecorded",
@@ -103,6 +120,20 @@ impl Metric {
             Self::JobFailed => "JobFailed",
             Self::JobExpired => "JobExpired",
             Self::DeadLetter => "DeadLetter",
+            Self::RateLimitUnchecked => "RateLimitUnchecked",
+            Self::RateLimited => "RateLimited",
+            Self::WebhookTime => "WebhookTime",
+            Self::SendTime => "SendTime",
+            Self::JobTime => "JobTime",
+            Self::RetryDelay => "RetryDelay",
+        }
+    }
+
+    /// The unit of its values, as CloudWatch names it.
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::WebhookTime | Self::SendTime | Self::JobTime | Self::RetryDelay => "Milliseconds",
+            _ => "Count",
         }
     }
 }
@@ -112,10 +143,20 @@ impl Metric {
 /// CloudWatch extracts the metric from the log line, so it needs no request:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 pub fn count(metric: Metric, part: &str, count: usize) {
+    write(metric, part, i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+/// Records the time from `start` to `end` as a value of `metric`, with the dimension `part`. An end
+/// before the start, by two clocks, is a time of 0.
+pub fn time(metric: Metric, part: &str, start: Timestamp, end: Timestamp) {
+    write(metric, part, end.as_millisecond().saturating_sub(start.as_millisecond()).max(0));
+}
+
+fn write(metric: Metric, part: &str, value: i64) {
     if !ENABLED.load(Ordering::Relaxed) {
         return;
     }
-    let Ok(line) = metric_line(metric, part, count, SystemClock.now().as_millisecond()) else {
+    let Ok(line) = metric_line(metric, part, value, SystemClock.now().as_millisecond()) else {
         return;
     };
     #[expect(clippy::print_stdout, reason = "CloudWatch extracts metrics from standard output")]
@@ -129,12 +170,12 @@ pub fn count(metric: Metric, part: &str, count: usize) {
 fn metric_line(
     metric: Metric,
     part: &str,
-    count: usize,
+    value: i64,
     milliseconds: i64,
 ) -> Result<String, serde_json::Error> {
-    let (name, part) = (metric.name(), serde_json::to_string(part)?);
+    let (name, unit, part) = (metric.name(), metric.unit(), serde_json::to_string(part)?);
     Ok(format!(
-        r#"{{"_aws":{{"Timestamp":{milliseconds},"CloudWatchMetrics":[{{"Namespace":"Switchboard","Dimensions":[["Part"]],"Metrics":[{{"Name":"{name}","Unit":"Count"}}]}}]}},"Part":{part},"{name}":{count}}}"#
+        r#"{{"_aws":{{"Timestamp":{milliseconds},"CloudWatchMetrics":[{{"Namespace":"Switchboard","Dimensions":[["Part"]],"Metrics":[{{"Name":"{name}","Unit":"{unit}"}}]}}]}},"Part":{part},"{name}":{value}}}"#
     ))
 }
 
@@ -161,5 +202,14 @@ mod tests {
             "WebhookAccepted": 3,
         });
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_time_is_in_milliseconds() {
+        let line = metric_line(Metric::SendTime, "messages", 1250, 0).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["SendTime"], 1250);
+        let metric = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0];
+        assert_eq!(metric["Unit"], "Milliseconds");
     }
 }

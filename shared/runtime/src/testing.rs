@@ -1,20 +1,15 @@
-//! Helpers for tests: a real table for the crates that `runtime` depends on, and functions in the
-//! process of a test.
+//! Helpers for tests: a kit for functions in the process of a test.
 
 use std::collections::BTreeMap;
 
-use aws_types::SdkConfig;
+use crate::{Environment, Error, Kit};
 
-use crate::transport::{self, SdkClient};
-use crate::{Environment, Error, Kit, env};
-
-/// Returns the AWS configuration and the name of the table from the environment.
+/// Returns the kit of this process.
 ///
 /// # Errors
-/// If an environment variable is missing.
-pub fn table() -> Result<(SdkConfig, String), Error> {
-    let client = SdkClient::over(transport::tls()?);
-    Ok((crate::aws::config(&Environment::Process, client)?, env::var("TABLE_NAME")?))
+/// If an environment variable that every AWS client needs is missing.
+pub fn process() -> Result<Kit, Error> {
+    Kit::of_process()
 }
 
 /// Returns the kit of a function with these environment variables.

@@ -12,7 +12,6 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use domain::automation::is_public;
 use domain::ports::Resolver;
 use domain::sender::SendError;
 use http::{Request, Response};
@@ -25,7 +24,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
 
-use crate::address::{self, HostNetwork};
+use crate::address::{self, HostNetwork, is_public};
 use crate::{Error, env};
 
 /// Timeout of a request to a provider.
@@ -62,6 +61,7 @@ pub struct Transport {
 pub struct GuardedHttpClient {
     public: reqwest::Client,
     any: reqwest::Client,
+    allow_http: bool,
 }
 
 /// Returns the public root certificates and those in the file that `AWS_CA_BUNDLE` names, as for
@@ -173,6 +173,9 @@ pub enum GuardedHttpError {
     /// The URL is not an http or https URL.
     #[error("the URL is not an http or https URL")]
     Address,
+    /// The URL is an http URL.
+    #[error("the URL is an http URL, which is not encrypted: set an https URL")]
+    Insecure,
     /// No response.
     #[error("no response")]
     NoAnswer,
@@ -195,14 +198,15 @@ pub trait WebhookClient: Send + Sync {
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl GuardedHttpClient {
-    /// Creates the clients, once per process.
+    /// Creates the clients, once per process. `allow_http` also permits requests without TLS, for
+    /// the local cloud.
     ///
     /// # Errors
     /// If the TLS library rejects its own defaults.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(allow_http: bool) -> Result<Self, Error> {
         let tls = tls()?;
         let public = builder(tls.clone()).dns_resolver(Arc::new(PublicOnly)).build()?;
-        Ok(Self { public, any: builder(tls).build()? })
+        Ok(Self { public, any: builder(tls).build()?, allow_http })
     }
 }
 
@@ -212,8 +216,11 @@ impl WebhookClient for GuardedHttpClient {
         request: Request<Bytes>,
         allow_private_network: bool,
     ) -> Result<Response<Bytes>, GuardedHttpError> {
-        if !matches!(request.uri().scheme_str(), Some("http" | "https")) {
-            return Err(GuardedHttpError::Address);
+        match request.uri().scheme_str() {
+            Some("https") => {}
+            Some("http") if self.allow_http => {}
+            Some("http") => return Err(GuardedHttpError::Insecure),
+            _ => return Err(GuardedHttpError::Address),
         }
         let client = if allow_private_network { &self.any } else { &self.public };
         // A host that does not resolve is not private; the request fails.
@@ -311,11 +318,16 @@ impl HttpClient for SdkClient {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+
+    use http::StatusCode;
+
     use super::*;
 
     #[tokio::test]
     async fn a_private_address_is_never_called_without_permission() {
-        let outside = GuardedHttpClient::new().unwrap();
+        let outside = GuardedHttpClient::new(true).unwrap();
         for url in [
             "http://127.0.0.1:9/",
             "http://10.0.0.5/",
@@ -329,6 +341,48 @@ mod tests {
             let result = outside.notify(request, false).await;
             assert!(matches!(result, Err(GuardedHttpError::Private)), "{url}: {result:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_url_without_tls_is_never_called_outside_the_local_cloud() {
+        let outside = GuardedHttpClient::new(false).unwrap();
+        for allow_private_network in [false, true] {
+            for url in ["http://n8n.example.com/", "HTTP://93.184.216.34/", "http://127.0.0.1:9/"] {
+                let request = Request::post(url).body(Bytes::new()).unwrap();
+                let result = outside.notify(request, allow_private_network).await;
+                assert!(matches!(result, Err(GuardedHttpError::Insecure)), "{url}: {result:?}");
+            }
+        }
+    }
+
+    /// Starts a server that answers one request with a redirect to `target`.
+    fn redirect_to(target: SocketAddr) -> SocketAddr {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            let head = "HTTP/1.1 307 Temporary Redirect\r\ncontent-length: 0\r\n";
+            write!(stream, "{head}location: http://{target}/\r\n\r\n").unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_so_it_cannot_lead_to_a_url_without_tls() {
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        target.set_nonblocking(true).unwrap();
+        let request = || {
+            let server = redirect_to(target.local_addr().unwrap());
+            Request::post(format!("http://{server}/")).body(Bytes::new()).unwrap()
+        };
+        let webhooks = GuardedHttpClient::new(true).unwrap();
+        let response = webhooks.notify(request(), true).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+        let response = Transport::new().unwrap().send(request()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+        let called = target.accept().map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(called, Err(ErrorKind::WouldBlock), "the target was called");
     }
 
     #[test]

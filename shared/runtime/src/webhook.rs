@@ -20,14 +20,12 @@ use domain::{Fault, IntegrationId, Provider};
 use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use lambda_http::{Body, Request};
-use queue::SqsQueue;
 
 use crate::api::problem::Problem;
 use crate::certificates::CertificateClient;
-use crate::credentials::SecretsManagerCredentials;
 use crate::digest::sha256;
 use crate::telemetry::{self, Metric};
-use crate::{CachedDirectory, Error, HttpClient, Kit, Network, SystemClock};
+use crate::{AwsEnv, CachedDirectory, Env, Error, FeatureRepository, Kit, Network};
 
 /// Time after which a handler responds 503. The function's timeout is 10 s.
 const WEBHOOK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(9);
@@ -35,23 +33,25 @@ const WEBHOOK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(9);
 /// Time limit of the preparation at init.
 const PREPARE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Webhook handler and its dependencies.
+/// Webhook handler and its dependencies. `D` reads integrations.
 #[derive(Debug)]
-pub struct WebhookHandler<D, V, P, F> {
+pub struct WebhookHandler<D, E: Env> {
     /// Directory of integrations and account holders.
-    pub directory: D,
+    pub directory: CachedDirectory<D, E::Clock>,
     /// Credential store.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// Queue of inbound messages (ordered), if the provider has a message channel.
-    pub inbound: Option<P>,
+    pub inbound: Option<E::Queue>,
     /// Queue of receipts (not ordered), if the provider has a message channel.
-    pub receipts: Option<P>,
+    pub receipts: Option<E::Queue>,
     /// Queue of all other events (ordered).
-    pub events: P,
+    pub events: E::Queue,
     /// Queue of verified webhooks that could not be parsed or match no account.
-    pub parked: P,
+    pub parked: E::Queue,
     /// Fetches the certificates that verify a request.
-    pub certificates: CertificateClient<F>,
+    pub certificates: CertificateClient<E::HttpClient>,
+    /// Clock.
+    pub clock: E::Clock,
     /// Public base URL of the hub; `None` if it is the host of the request.
     pub base_url: Option<String>,
 }
@@ -68,23 +68,16 @@ pub struct WebhookHandler<D, V, P, F> {
 /// | verified, for another tenant's account | 403 | no provider sends this |
 /// | verified, not parsable or for an unknown account | success | parked; retries are pointless |
 /// | failure of the hub | 503 | the provider retries |
-pub async fn handle<D, V, P, F, C>(
-    handler: &WebhookHandler<D, V, P, F>,
+pub async fn handle<D: Directory, E: Env>(
+    handler: &WebhookHandler<D, E>,
     provider: &dyn WebhookProvider,
-    clock: &C,
     request: WebhookRequest,
-) -> WebhookReply
-where
-    D: Directory,
-    V: CredentialReader,
-    P: Publisher,
-    F: HttpClient,
-    C: Clock,
-{
+) -> WebhookReply {
     let name = provider.provider();
-    let now = clock.now();
+    let now = handler.clock.now();
     let outcome = if request.body.len() > MAX_BODY_BYTES {
-        Err(Refusal::NotVerified(Rejection::TooLarge("the hub accepts bodies of at most 4.4 MB")))
+        let rejection = Rejection::TooLarge("the hub accepts bodies of at most 4.4 MB");
+        Err(Refusal::Rejected { rejection, integration: None })
     } else {
         accept(handler, provider, now, request).await
     };
@@ -98,9 +91,15 @@ where
             }
             reply
         }
-        Err(Refusal::NotVerified(rejection)) => {
-            tracing::warn!(provider = %name, reason = %rejection, "webhook rejected");
+        Err(Refusal::Rejected { rejection, integration }) => {
+            let named = integration.map(tracing::field::display);
+            tracing::warn!(
+                provider = %name, integration = named, reason = %rejection, "webhook rejected"
+            );
             telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
+            if raises_alarm(&rejection, integration) {
+                telemetry::count(Metric::VerificationFailed, "webhooks", 1);
+            }
             refused(&problem(rejection))
         }
         Err(Refusal::Foreign { integration }) => {
@@ -115,6 +114,13 @@ where
             refused(&unavailable())
         }
     }
+}
+
+/// Returns whether a rejected request may mean that a provider's webhooks get lost: one to the URL of
+/// an integration, in whose secret the provider and the hub may differ.
+const fn raises_alarm(rejection: &Rejection, integration: Option<IntegrationId>) -> bool {
+    integration.is_some()
+        && matches!(rejection, Rejection::Unauthenticated(_) | Rejection::Forbidden(_))
 }
 
 /// Returns the problem document of a refusal: the format of all errors of the hub.
@@ -157,8 +163,14 @@ enum Acceptance {
 }
 
 enum Refusal {
-    NotVerified(Rejection),
-    Foreign { integration: IntegrationId },
+    Rejected {
+        rejection: Rejection,
+        /// The integration in the URL, if there is one. It is not who sent the request.
+        integration: Option<IntegrationId>,
+    },
+    Foreign {
+        integration: IntegrationId,
+    },
     Failed(PortError),
 }
 
@@ -168,8 +180,8 @@ impl From<PortError> for Refusal {
     }
 }
 
-async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
-    handler: &WebhookHandler<D, V, P, F>,
+async fn accept<D: Directory, E: Env>(
+    handler: &WebhookHandler<D, E>,
     provider: &dyn WebhookProvider,
     now: Timestamp,
     mut request: WebhookRequest,
@@ -177,7 +189,8 @@ async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
     let name = provider.provider();
     let integration = find(&handler.directory, name, request.path_suffix.as_deref()).await?;
     let Some(integration) = integration else {
-        return Err(Refusal::NotVerified(Rejection::Unauthenticated("no such integration")));
+        let rejection = Rejection::Unauthenticated("no such integration");
+        return Err(Refusal::Rejected { rejection, integration: None });
     };
     let events = match verify(handler, provider, &integration, now, &mut request).await? {
         Ok(ParsedWebhook::Handshake(reply)) => return Ok(Acceptance::Answered(reply)),
@@ -193,7 +206,9 @@ async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
             let reply = provider.accepted_by(&integration);
             return Ok(Acceptance::Queued { events: 0, parked: true, reply });
         }
-        Err(rejection) => return Err(Refusal::NotVerified(rejection)),
+        Err(rejection) => {
+            return Err(Refusal::Rejected { rejection, integration: Some(integration.id) });
+        }
     };
     let holders = holders(&handler.directory, &integration, &events).await?;
     let (mut inbound, mut receipts, mut other_events) = (Vec::new(), Vec::new(), Vec::new());
@@ -277,8 +292,8 @@ async fn find<D: Directory>(
 
 /// Verifies and parses a request. If verification fails, tries once more with freshly read
 /// credentials, because they may just have been rotated.
-async fn verify<D, V: CredentialReader, P, F: HttpClient>(
-    handler: &WebhookHandler<D, V, P, F>,
+async fn verify<D: Directory, E: Env>(
+    handler: &WebhookHandler<D, E>,
     provider: &dyn WebhookProvider,
     integration: &Integration,
     now: Timestamp,
@@ -377,23 +392,14 @@ pub fn queued(event: &InboundEvent) -> PortResult<Record> {
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The handler with its production dependencies; `D` reads integrations.
-pub type ProductionWebhookHandler<D, N, C> = WebhookHandler<
-    CachedDirectory<D, C>,
-    SecretsManagerCredentials<C>,
-    SqsQueue,
-    <N as Network>::HttpClient,
->;
-
-/// Builds the handler from the kit. `directory` reads integrations.
+/// Builds the handler from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn handler<D: Directory, N: Network, C: Clock + Clone, R>(
-    kit: &Kit<N, C, R>,
+pub fn handler<D: Directory + FeatureRepository, E: AwsEnv>(
+    kit: &Kit<E>,
     provider: Provider,
-    directory: D,
-) -> Result<ProductionWebhookHandler<D, N, C>, Error> {
+) -> Result<WebhookHandler<D, E>, Error> {
     let bucket = kit.bucket()?;
     let channel_queue = |name| {
         let has_channel = !provider.channels().is_empty();
@@ -401,48 +407,40 @@ pub fn handler<D: Directory, N: Network, C: Clock + Clone, R>(
         queue.transpose()
     };
     Ok(WebhookHandler {
-        directory: CachedDirectory::new(directory, kit.clock.clone()),
+        directory: CachedDirectory::new(kit.repository()?, kit.clock.clone()),
         credential_store: kit.credential_store()?,
         inbound: channel_queue("INBOUND_QUEUE_URL")?,
         receipts: channel_queue("RECEIPTS_QUEUE_URL")?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
         certificates: CertificateClient::new(kit.network.http_client()),
+        clock: kit.clock.clone(),
         base_url: kit.environment.optional("PUBLIC_BASE_URL"),
     })
 }
 
 /// Handles one request from API Gateway within the deadline.
-pub async fn answer<D, V, P, F, C>(
-    handler: &WebhookHandler<D, V, P, F>,
+pub async fn answer<D: Directory, E: Env>(
+    handler: &WebhookHandler<D, E>,
     provider: &dyn WebhookProvider,
-    clock: &C,
     request: Request,
-) -> Response<Body>
-where
-    D: Directory,
-    V: CredentialReader,
-    P: Publisher,
-    F: HttpClient,
-    C: Clock,
-{
+) -> Response<Body> {
     let request = crate::gateway::webhook_request(request, handler.base_url.as_deref());
-    let answer = handle(handler, provider, clock, request);
+    let received_at = handler.clock.now();
+    let answer = handle(handler, provider, request);
     // End before the function's timeout, whose response would have no reason.
     let answer = tokio::time::timeout(WEBHOOK_DEADLINE, answer).await.unwrap_or_else(|_| {
         let provider = provider.provider();
         tracing::error!(%provider, "webhook deadline exceeded; the provider will retry");
         refused(&unavailable())
     });
+    telemetry::time(Metric::WebhookTime, "webhooks", received_at, handler.clock.now());
     crate::gateway::webhook_reply(answer)
 }
 
 /// Fills caches and opens connections at init, where the function has a full vCPU, so that the
 /// first request does not wait for them. Failures are ignored.
-async fn prepare<D: Directory, V: CredentialReader, F>(
-    handler: &WebhookHandler<D, V, SqsQueue, F>,
-    provider: Provider,
-) {
+async fn prepare<D: Directory, E: AwsEnv>(handler: &WebhookHandler<D, E>, provider: Provider) {
     let credentials = async {
         if let Ok(Some(integration)) = handler.directory.platform(provider).await {
             let _cached =
@@ -452,21 +450,20 @@ async fn prepare<D: Directory, V: CredentialReader, F>(
     futures::join!(credentials, handler.events.prewarm());
 }
 
-/// Serves a handler until Lambda stops the process. `directory` builds the reader of integrations.
+/// Serves a handler until Lambda stops the process. `D` reads integrations.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn run<D: Directory + 'static>(
+pub fn run<D: Directory + FeatureRepository>(
     provider: &'static dyn WebhookProvider,
-    directory: fn(&Kit) -> Result<D, Error>,
 ) -> Result<(), Error> {
     crate::start(async move |kit| {
-        let handler = handler(&kit, provider.provider(), directory(&kit)?)?;
+        let handler = handler::<D, _>(&kit, provider.provider())?;
         // Init fails after 10 s; the first request works without the preparation.
         let _late =
             tokio::time::timeout(PREPARE_TIMEOUT, prepare(&handler, provider.provider())).await;
         let handler = &handler;
-        crate::gateway::serve(move |request| answer(handler, provider, &SystemClock, request)).await
+        crate::gateway::serve(move |request| answer(handler, provider, request)).await
     })
 }
 
@@ -498,6 +495,20 @@ mod tests {
             let body: Value = serde_json::from_str(&reply.body).unwrap();
             assert_eq!((&body["status"], &body["code"]), (&status.into(), &code.into()));
             assert!(!body["detail"].as_str().unwrap().contains("signature does not match"));
+        }
+    }
+
+    #[test]
+    fn only_a_failed_verification_at_an_integration_that_exists_raises_an_alarm() {
+        let integration = Some(IntegrationId::derived(&["1"]));
+        for (rejection, expected) in [
+            (Rejection::Unauthenticated("signature does not match"), true),
+            (Rejection::Forbidden("wrong token"), true),
+            (Rejection::TooLarge("too large"), false),
+            (Rejection::Invalid("text: is missing".to_owned()), false),
+        ] {
+            assert_eq!(raises_alarm(&rejection, integration), expected, "{rejection}");
+            assert!(!raises_alarm(&rejection, None), "anyone can invent a URL: {rejection}");
         }
     }
 

@@ -1,16 +1,13 @@
 //! Items: conversion of values, and errors of requests.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Fault;
+use domain::Retention;
 use domain::ports::{PortError, PortResult};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -46,6 +43,14 @@ pub fn ms(at: Timestamp) -> AttributeValue {
 #[must_use]
 pub fn ttl(now: Timestamp, keep: Duration) -> AttributeValue {
     n(now.as_second() + i64::try_from(keep.as_secs()).unwrap_or(i64::MAX / 2))
+}
+
+/// Sets the time to live of an item with data from `start`, or removes it if data is kept for ever.
+pub fn expire(item: &mut Item, start: Timestamp, retention: Retention) {
+    match retention.period() {
+        Some(period) => item.insert("ttl".to_owned(), ttl(start, period)),
+        None => item.remove("ttl"),
+    };
 }
 
 /// Document, stored as JSON.
@@ -105,33 +110,6 @@ pub fn failed<E: ProvideErrorMetadata, R>(
     aws::failed("DynamoDB", operation, error)
 }
 
-/// Empty item, for a condition that failed because the item does not exist.
-static NO_ITEM: LazyLock<Item> = LazyLock::new(Item::new);
-
-/// Returns the item for which an update's condition failed, empty if it does not exist; `None`
-/// if the update failed for another reason.
-#[must_use]
-pub fn refused<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
-    match error.as_service_error()? {
-        UpdateItemError::ConditionalCheckFailedException(refusal) => {
-            Some(refusal.item().unwrap_or(&NO_ITEM))
-        }
-        _ => None,
-    }
-}
-
-/// Returns the item for which a put's condition failed, empty if it does not exist; `None` if the
-/// put failed for another reason.
-#[must_use]
-pub fn put_refused<R>(error: &SdkError<PutItemError, R>) -> Option<&Item> {
-    match error.as_service_error()? {
-        PutItemError::ConditionalCheckFailedException(refusal) => {
-            Some(refusal.item().unwrap_or(&NO_ITEM))
-        }
-        _ => None,
-    }
-}
-
 /// Cancellation reason of one write of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancellationReason {
@@ -166,34 +144,13 @@ pub fn cancellation_reasons<R>(
     }
 }
 
-/// Returns the attributes that every item has.
-#[must_use]
-pub fn base(key: &Key) -> Item {
-    HashMap::from([
-        ("pk".to_owned(), s(&key.pk)),
-        ("sk".to_owned(), s(&key.sk)),
-        ("v".to_owned(), n(VERSION)),
-    ])
-}
-
-/// Returns an item with its base attributes and more.
+/// Returns an item with its key, its format version and more attributes.
 #[must_use]
 pub fn item<const N: usize>(key: &Key, more: [(&str, AttributeValue); N]) -> Item {
-    let mut item = base(key);
+    let mut item = key.attributes();
+    item.insert("v".to_owned(), n(VERSION));
     item.extend(more.map(|(name, value)| (name.to_owned(), value)));
     item
-}
-
-/// Returns whether the condition of a delete failed.
-#[must_use]
-pub fn delete_refused<R>(error: &SdkError<DeleteItemError, R>) -> bool {
-    error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception)
-}
-
-/// Returns whether an update was refused because a transaction writes the same item.
-#[must_use]
-pub fn update_conflicted<R>(error: &SdkError<UpdateItemError, R>) -> bool {
-    error.as_service_error().is_some_and(UpdateItemError::is_transaction_conflict_exception)
 }
 
 /// Number without a sign.

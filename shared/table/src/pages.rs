@@ -7,51 +7,43 @@ use domain::Fault;
 use domain::ports::{Page, PortError, PortResult};
 use serde::de::DeserializeOwned;
 
-use crate::{Item, Table, corrupt, failed, parse, s, text};
+use crate::{Item, Key, List, ListRange, Table, corrupt, failed, parse, s, text};
 
 /// Maximum size of a page in bytes: a Lambda response has at most 6 MB.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl Table {
-    /// Returns one page of the items of a parent, latest first: a query of the index returns the
-    /// keys, and a batch request reads the items.
+    /// Returns one page of the items of a list, latest first: queries of the index return the keys,
+    /// and a batch request reads the items.
     ///
     /// # Errors
     /// If a request fails.
     pub async fn children(
         &self,
         operation: &'static str,
-        parent: String,
+        of: &List,
         limit: u32,
         cursor: Option<&str>,
     ) -> PortResult<Page<Item>> {
-        let mut query = self
-            .query()
-            .index_name("by_parent")
-            .scan_index_forward(false)
-            .limit(i32::try_from(limit).unwrap_or(100))
-            .expression_attribute_values(":parent", s(parent));
-        query = match cursor {
-            None => query.key_condition_expression("gsi1pk = :parent"),
-            Some(cursor) => query
-                .key_condition_expression("gsi1pk = :parent AND gsi1sk < :cursor")
-                .expression_attribute_values(":cursor", s(cursor)),
+        let limit = i32::try_from(limit).unwrap_or(100).min(100);
+        let range = ListRange {
+            // Sort keys begin with a digit; ':' sorts after the digits.
+            low: "0".to_owned(),
+            high: cursor.unwrap_or(":").to_owned(),
+            descending: true,
+            // One more, because the cursor itself is in the range.
+            limit: limit + i32::from(cursor.is_some()),
         };
-        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
-        let places = answer.items();
-        let more = answer.last_evaluated_key().is_some();
+        let (mut places, more) = self.list(operation, of, &range).await?;
+        places.retain(|item| text(item, "gsi1sk") != cursor);
         let last = places.last().and_then(|item| text(item, "gsi1sk"));
         let next = last.filter(|_| more).map(ToOwned::to_owned);
-        let primary = |item: &Item| {
-            let part = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
-            Some(HashMap::from([part("pk")?, part("sk")?]))
-        };
-        let wanted: Vec<_> = places.iter().filter_map(primary).collect();
+        let wanted: Vec<Key> = places.iter().filter_map(Key::of).collect();
         let order =
             |item: &Item| Some((text(item, "gsi1sk")?.to_owned(), text(item, "pk")?.to_owned()));
         let order: Vec<(String, String)> = places.iter().filter_map(order).collect();
-        let mut found = self.read_batch(operation, wanted).await?;
+        let mut found = self.read_batch(operation, &wanted).await?;
         // Limit the size of the page: the remaining items start the next page.
         let (mut items, mut size, mut last) = (Vec::with_capacity(order.len()), 0, None);
         for (place, pk) in &order {
@@ -73,8 +65,9 @@ impl Table {
     pub async fn read_batch(
         &self,
         operation: &'static str,
-        mut wanted: Vec<Item>,
+        keys: &[Key],
     ) -> PortResult<HashMap<String, Item>> {
+        let mut wanted: Vec<Item> = keys.iter().map(Key::attributes).collect();
         let mut found: HashMap<String, Item> = HashMap::with_capacity(wanted.len());
         // DynamoDB may return a part of a batch; a few requests are enough for a page.
         for _round in 0..5 {
@@ -100,6 +93,31 @@ impl Table {
             return Err(PortError { operation, reason, fault: Fault::Retryable });
         }
         Ok(found)
+    }
+
+    /// Returns one page of the items of a list partition, in the order of their sort keys.
+    ///
+    /// # Errors
+    /// If the request fails.
+    pub async fn entries(
+        &self,
+        operation: &'static str,
+        partition: String,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Item>> {
+        let query = self
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :list AND sk > :cursor")
+            .expression_attribute_values(":list", s(partition))
+            // A space sorts before every id.
+            .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
+            .limit(i32::try_from(limit).unwrap_or(100));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let last = answer.items().last().and_then(|item| text(item, "sk"));
+        let next = last.filter(|_| answer.last_evaluated_key().is_some()).map(ToOwned::to_owned);
+        Ok(Page { items: answer.items.unwrap_or_default(), next })
     }
 
     /// Returns all documents of a partition. Only for small partitions, filled through the API.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ports::{
-    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaStore, PortError, PortResult,
+    Archive, ClaimCheck, EventBodies, EventBodyReader, FileHeaders, MediaStore, PortError,
+    PortResult,
 };
-use domain::record::EventRecord;
-use domain::{Fault, MessageId, Provider, TenantId};
+use domain::{EventId, Fault, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
 use crate::{Faults, lock};
@@ -121,8 +121,13 @@ impl ClaimCheck for FakeBucket {
 }
 
 impl EventBodies for FakeBucket {
-    async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
-        let EventRecord { tenant, provider, id, .. } = record;
+    async fn put_body(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        id: EventId,
+        body: String,
+    ) -> PortResult<String> {
         // The name is derived from the body: the same body gets the same name, and another body
         // never does.
         let place = MessageId::derived(&[&body]);
@@ -146,13 +151,23 @@ impl MediaStore for FakeBucket {
         format!("media/{tenant}/{message}")
     }
 
-    async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
-        let mime_type = mime_type.unwrap_or("application/octet-stream");
-        self.faults.run_call("store a file", || self.insert(key, mime_type, bytes)).await
+    async fn put(&self, key: &str, content_type: &'static str, bytes: Bytes) -> PortResult<()> {
+        self.faults.run_call("store a file", || self.insert(key, content_type, bytes)).await
     }
 
-    async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
-        let link = || format!("https://bucket.test/{key}?expires={}", lifetime.as_secs());
+    async fn link(
+        &self,
+        key: &str,
+        headers: FileHeaders,
+        lifetime: Duration,
+    ) -> PortResult<String> {
+        let FileHeaders { content_type, disposition } = headers;
+        let expires = lifetime.as_secs();
+        let link = || {
+            format!(
+                "https://bucket.test/{key}?expires={expires}&type={content_type}&as={disposition}"
+            )
+        };
         self.faults.run_call("link to a file", link).await
     }
 }

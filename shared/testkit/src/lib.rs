@@ -2,8 +2,9 @@
 //! the same conditions as the real queues, bucket and credential store. They have no expectations;
 //! tests check the resulting state.
 //!
-//! There is no second, hand-written table: [`SimulatedTable`] connects the real repository to the
-//! simulated `DynamoDB` in process.
+//! There is no second, hand-written table: [`SimulatedTables`] connects the real repositories to the
+//! simulated `DynamoDB` in process. [`SimulatedQueues`] does the same for what the fake queue does not
+//! model, such as dead-letter queues.
 //!
 //! Every port of a fake and every request to the table goes through its [`Faults`], so that a test
 //! can make any call fail, before or after it takes effect, or make all calls fail from then on.
@@ -16,6 +17,7 @@ mod faults;
 mod queue;
 mod rng;
 pub mod sample;
+mod sqs;
 mod table;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +28,8 @@ pub use credentials::FakeCredentials;
 pub use faults::{Faults, Side};
 pub use queue::{FakeQueue, Received};
 pub use rng::SeededRng;
-pub use table::SimulatedTable;
+pub use sqs::SimulatedQueues;
+pub use table::SimulatedTables;
 
 /// Locks the mutex, even if a thread of another test panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::automation::{Automation, Pull, Push};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage, Receipt};
-use domain::integration::{
-    DeliveryPolicy, Integration, Settings, TelegramSettings, WhatsappSettings,
-};
+use domain::integration::{Integration, Settings};
 use domain::message::{Direction, Message, Status, Step};
 use domain::provider::Channel;
-use domain::pull::Job;
 use domain::task::{OutboundAction, OutboundTask, SendTask, VERSION};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// The customer's WhatsApp id.
 pub const PERSON: &str = "4915550009999";
@@ -28,37 +25,37 @@ pub fn tenant(name: &str) -> TenantId {
 /// A WhatsApp integration of `tenant` for the number `account`.
 #[must_use]
 pub fn whatsapp(tenant: &TenantId, account: Option<&str>) -> Integration {
-    let settings = WhatsappSettings {
-        phone_number_id: account.map(ToOwned::to_owned),
-        graph_version: "v26.0".to_owned(),
-        base_url: "https://graph.test".to_owned(),
-        delivery: DeliveryPolicy::AtMostOnce,
-        messages_per_second: 80,
-    };
-    integration(tenant, Provider::WhatsappCloud, Settings::WhatsappCloud(settings), account)
+    let settings = json!({
+        "graph_version": "v26.0", "base_url": "https://graph.test", "delivery": "at_most_once",
+        "messages_per_second": 80,
+    });
+    let mut whatsapp = integration(tenant, Provider::WhatsappCloud, &settings, account);
+    if let Some(account) = account {
+        whatsapp.settings.0.insert("phone_number_id".to_owned(), account.into());
+    }
+    whatsapp
 }
 
 /// A Telegram integration of `tenant` for the bot `account`.
 #[must_use]
 pub fn telegram(tenant: &TenantId, account: Option<&str>) -> Integration {
-    let settings = TelegramSettings {
-        base_url: "https://telegram.test".to_owned(),
-        delivery: DeliveryPolicy::AtMostOnce,
-        messages_per_second: 30,
-    };
-    integration(tenant, Provider::Telegram, Settings::Telegram(settings), account)
+    let settings = json!({
+        "base_url": "https://telegram.test", "delivery": "at_most_once",
+        "messages_per_second": 30,
+    });
+    integration(tenant, Provider::Telegram, &settings, account)
 }
 
 /// An integration of `tenant` at a provider whose events are only recorded.
 #[must_use]
 pub fn receive_only(tenant: &TenantId, provider: Provider, account: Option<&str>) -> Integration {
-    integration(tenant, provider, Settings::Own(serde_json::Map::new()), account)
+    integration(tenant, provider, &json!({}), account)
 }
 
 fn integration(
     tenant: &TenantId,
     provider: Provider,
-    settings: Settings,
+    settings: &Value,
     account: Option<&str>,
 ) -> Integration {
     let name = account.unwrap_or_default();
@@ -67,7 +64,7 @@ fn integration(
         id: IntegrationId::derived(&[tenant.as_str(), provider.as_str(), name]),
         tenant: tenant.clone(),
         provider,
-        settings,
+        settings: Settings(settings.as_object().cloned().unwrap_or_default()),
         account: account.map(ToOwned::to_owned),
         hints: BTreeMap::new(),
         credentials_at: Timestamp::UNIX_EPOCH,
@@ -80,11 +77,7 @@ fn integration(
 /// The same integration with delivery at least once: it resends messages that may have been sent.
 #[must_use]
 pub fn at_least_once(mut integration: Integration) -> Integration {
-    match &mut integration.settings {
-        Settings::WhatsappCloud(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
-        Settings::Telegram(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
-        Settings::Own(_) => {}
-    }
+    integration.settings.0.insert("delivery".to_owned(), "at_least_once".into());
     integration
 }
 
@@ -93,33 +86,11 @@ fn channel(integration: &Integration) -> Channel {
     integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp)
 }
 
-/// An automation that is notified by webhook.
+/// The text `name` in the conversation with `person`, as workers get it in a job.
 #[must_use]
-pub fn push() -> Automation {
-    Automation::Push(Push {
-        url: "https://automation.test/hook".to_owned(),
-        allow_private_network: false,
-        secret_at: Timestamp::UNIX_EPOCH,
-        disabled_at: None,
-    })
-}
-
-/// An automation whose workers pull jobs; if `notified`, it is also notified by webhook.
-#[must_use]
-pub fn pull(notified: bool) -> Automation {
-    let push = match push() {
-        Automation::Push(push) if notified => Some(push),
-        _ => None,
-    };
-    Automation::Pull(Pull { job_ttl: 3600, push })
-}
-
-/// The job for the text `name` from `person`, to be done within an hour.
-#[must_use]
-pub fn job_from(integration: &Integration, person: &str, name: &str, at: Timestamp) -> Job {
+pub fn message_from(integration: &Integration, person: &str, name: &str, at: Timestamp) -> Message {
     let conversation = conversation_id(integration, person);
-    let message = Message { conversation, ..outbound(integration, name, at) };
-    Job::new(&message, std::time::Duration::from_hours(1))
+    Message { conversation, ..outbound(integration, name, at) }
 }
 
 /// The conversation between the account of `integration` and `person`, which a message has just

@@ -1,4 +1,4 @@
-//! The hub's table in the simulated `DynamoDB`, for AWS clients.
+//! The hub's tables in the simulated `DynamoDB`, for AWS clients.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,35 +12,37 @@ use crate::cloud::dynamo::{Dynamo, TableSchema};
 use crate::faults::yield_once;
 use crate::{FakeClock, Faults, Side, lock};
 
-/// The hub's table in the simulated `DynamoDB`. Every request goes through its [`Faults`]. Clones
-/// share one table.
+/// The hub's tables in the simulated `DynamoDB`. Every request goes through its [`Faults`]. Clones
+/// share the tables.
 #[derive(Clone, Debug)]
-pub struct SimulatedTable {
+pub struct SimulatedTables {
     dynamo: Arc<Mutex<Dynamo>>,
     clock: FakeClock,
     faults: Faults,
 }
 
-impl SimulatedTable {
-    /// Table name.
-    pub const NAME: &str = "hub";
+impl SimulatedTables {
+    /// The features that have a table, which has the feature's name.
+    pub const FEATURES: [&str; 5] = ["accounts", "events", "endpoints", "messaging", "work"];
 
-    /// Creates an empty table that handles requests at the time of `clock`.
+    /// Creates empty tables that handle requests at the time of `clock`.
     #[must_use]
     pub fn new(clock: &FakeClock) -> Self {
         let mut dynamo = Dynamo::new();
-        dynamo.create_table(TableSchema::of_the_hub(Self::NAME));
+        for name in Self::FEATURES {
+            dynamo.create_table(TableSchema::of_the_hub(name));
+        }
         let dynamo = Arc::new(Mutex::new(dynamo));
         Self { dynamo, clock: clock.clone(), faults: Faults::default() }
     }
 
-    /// Returns the same table with requests that fail as `faults` plans.
+    /// Returns the same tables with requests that fail as `faults` plans.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
     }
 
-    /// Returns the faults of the requests to the table.
+    /// Returns the faults of the requests to the tables.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -51,14 +53,14 @@ impl SimulatedTable {
         act(&mut lock(&self.dynamo))
     }
 
-    /// Returns the configuration of an AWS client that sends its requests to the table.
+    /// Returns the configuration of an AWS client that sends its requests to the tables.
     #[must_use]
     pub fn config(&self) -> SdkConfig {
         client::config(self.clone(), self.clock.clone())
     }
 }
 
-impl AwsEndpoint for SimulatedTable {
+impl AwsEndpoint for SimulatedTables {
     /// # Panics
     /// If `DynamoDB` would never accept the request, or the request is not modelled: no test may
     /// pass because of such an error.
@@ -88,7 +90,7 @@ impl AwsEndpoint for SimulatedTable {
     }
 }
 
-fn connection_error() -> ConnectorError {
+pub(crate) fn connection_error() -> ConnectorError {
     ConnectorError::io("injected fault".into())
 }
 

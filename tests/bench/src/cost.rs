@@ -49,8 +49,8 @@ struct Prices {
     s3_put: Price,
     secrets_request: Price,
     log_gigabyte: Price,
-    trace: Price,
     alarm_month: Price,
+    dashboard_month: Price,
     metric_month: Price,
     secret_month: Price,
     schedule_run: Price,
@@ -63,20 +63,12 @@ struct Assumptions {
     memory_mb: Memory,
     platform_log_bytes_an_invocation: f64,
     access_log_bytes_a_request: f64,
-    traces_sampled: Sampled,
     secrets_requests_an_exchange: f64,
     metrics_an_exchange: f64,
     hours_a_month: f64,
     polls: Polls,
     schedules: Schedules,
     worker: Worker,
-}
-
-/// Fraction of the invocations that are traced.
-#[derive(Debug, Deserialize)]
-struct Sampled {
-    alone: f64,
-    busy: f64,
 }
 
 /// Lambda's polling of an empty queue.
@@ -149,9 +141,8 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let Sheet { as_of, assumptions, .. } = &sheet;
     bench.note(&format!(
         "An exchange is an inbound message, a reply, {} receipts, and a notification of each but \
-         the reply. A hub with little traffic processes single records, and Lambda traces all its \
-         invocations. Prices of {as_of}; tests/bench/prices.json has the prices, the assumptions, \
-         and what is left out.",
+         the reply. A hub with little traffic processes single records. Prices of {as_of}; \
+         tests/bench/prices.json has the prices, the assumptions, and what is left out.",
         assumptions.receipts_an_answer
     ));
     Ok(figures)
@@ -167,7 +158,7 @@ fn dollars_a_million(subject: &str, name: &str, dollars: f64) -> Figure {
 }
 
 /// Cost of an exchange in dollars, by part, with `size` records in a batch.
-fn parts(sheet: &Sheet, flows: &Flows, size: f64) -> [(&'static str, f64); 9] {
+fn parts(sheet: &Sheet, flows: &Flows, size: f64) -> [(&'static str, f64); 8] {
     let Sheet { prices, assumptions, .. } = sheet;
     let receipts = assumptions.receipts_an_answer;
     let notifications = 1.0 + receipts;
@@ -208,15 +199,7 @@ fn parts(sheet: &Sheet, flows: &Flows, size: f64) -> [(&'static str, f64); 9] {
         ("S3", prices.s3_put.of(sum(|needs| needs.objects))),
         ("Secrets Manager", prices.secrets_request.of(assumptions.secrets_requests_an_exchange)),
         ("CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
-        ("X-Ray", prices.trace.of(invocations * assumptions.traces_sampled.of(size))),
     ]
-}
-
-impl Sampled {
-    /// The fraction with `size` records in a batch. A busy hub has full batches.
-    fn of(&self, size: f64) -> f64 {
-        if size > 1.0 { self.busy } else { self.alone }
-    }
 }
 
 /// Resources of a deployment that cost money even if they are not used.
@@ -226,7 +209,9 @@ struct Deployed {
     fifo: f64,
     /// Standard queues, each with a function as consumer.
     standard: f64,
+    /// Metrics that alarms watch.
     alarms: f64,
+    dashboards: f64,
     /// Schedules, each with one run per minute.
     schedules: f64,
     secrets: f64,
@@ -235,29 +220,41 @@ struct Deployed {
 impl Deployed {
     fn read(root: &Path) -> Result<Self> {
         let folder = root.join("infra/stacks");
-        let (mut stacks, mut queue) = (String::new(), String::new());
+        let (mut stacks, mut queue, mut table) = (String::new(), String::new(), String::new());
         for entry in fs::read_dir(&folder).map_err(Error::file(&folder))? {
             let path = entry.map_err(Error::file(&folder))?.path();
             let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
-            let into = if path.ends_with("queue.yaml") { &mut queue } else { &mut stacks };
+            let into = match path.file_name().and_then(|name| name.to_str()) {
+                Some("queue.yaml") => &mut queue,
+                Some("table.yaml") => &mut table,
+                _ => &mut stacks,
+            };
             into.push_str(&text);
         }
-        Ok(Self::of(&stacks, &queue))
+        let path = root.join("template.yaml");
+        let template = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let tables = template.matches("TemplateURL: infra/stacks/table.yaml").count();
+        Ok(Self::of(&stacks, &queue, &table.repeat(tables)))
     }
 
     /// Counts the resources of the stacks by the lines of their type or kind.
-    fn of(stacks: &str, queue: &str) -> Self {
+    fn of(stacks: &str, queue: &str, tables: &str) -> Self {
+        let number = |lines| f64::from(u32::try_from(lines).unwrap_or(u32::MAX));
         let count = |text: &str, line: &str| {
-            let lines = text.lines().filter(|found| found.trim() == line).count();
-            f64::from(u32::try_from(lines).unwrap_or(u32::MAX))
+            number(text.lines().filter(|found| found.trim() == line).count())
+        };
+        // An alarm on an expression is billed for each metric in it, one on a query for each that
+        // the query finds: in a hub with nothing to do, none.
+        let watched = |text: &str| {
+            number(text.lines().filter(|line| line.trim().starts_with("MetricName:")).count())
         };
         let fifo = count(stacks, "Fifo: \"true\"");
         let standard = count(stacks, "Fifo: \"false\"");
-        let alarm = "Type: AWS::CloudWatch::Alarm";
         Self {
             fifo,
             standard,
-            alarms: count(stacks, alarm) + (fifo + standard) * count(queue, alarm),
+            alarms: watched(stacks) + watched(tables) + (fifo + standard) * watched(queue),
+            dashboards: count(stacks, "Type: AWS::CloudWatch::Dashboard"),
             schedules: count(stacks, "ScheduleExpression: rate(1 minute)"),
             secrets: count(stacks, "Type: AWS::SecretsManager::Secret"),
         }
@@ -282,8 +279,8 @@ fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
                 + prices.sqs_standard_request.of(deployed.standard * polls),
         ),
         ("alarms", prices.alarm_month.of(deployed.alarms)),
+        ("dashboard", prices.dashboard_month.of(deployed.dashboards)),
         ("the platform's secret", prices.secret_month.of(deployed.secrets)),
-        ("schedules, X-Ray", prices.trace.of(runs * assumptions.traces_sampled.alone)),
         (
             "schedules, DynamoDB",
             prices.dynamodb_read_unit.of(minutes * schedules.reads)
@@ -299,7 +296,7 @@ fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
 }
 
 /// Monthly cost in dollars of a worker that waits for jobs all the time, by part.
-fn worker(sheet: &Sheet) -> [(&'static str, f64); 5] {
+fn worker(sheet: &Sheet) -> [(&'static str, f64); 4] {
     let Sheet { prices, assumptions, .. } = sheet;
     let seconds = assumptions.hours_a_month * 3600.0;
     let worker = &assumptions.worker;
@@ -313,7 +310,6 @@ fn worker(sheet: &Sheet) -> [(&'static str, f64); 5] {
             "Lambda, time",
             prices.lambda_gigabyte_second.of(seconds * assumptions.memory_mb.others / 1024.0),
         ),
-        ("X-Ray", prices.trace.of(invocations * assumptions.traces_sampled.alone)),
         ("DynamoDB", prices.dynamodb_read_unit.of(seconds * worker.looks_a_second + checks)),
         ("requests", prices.api_request.of(requests) + prices.lambda_request.of(invocations)),
         ("CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
@@ -351,27 +347,20 @@ mod tests {
         close("S3", 0.0);
     }
 
-    #[test]
-    fn an_idle_hub_traces_all_invocations_and_a_busy_one_a_twentieth() {
-        let one = Needs { invocations: 1.0, ..Needs::default() };
-        let flows =
-            Flows { inbound: one, outbound: one, receipt: one, notification: one, status: one };
-        let traced = |size| {
-            let parts = parts(&sheet(), &flows, size);
-            parts.iter().find(|part| part.0 == "X-Ray").unwrap().1 * 1e6
-        };
-        assert!((traced(1.0) - 9.0 * 5.0).abs() < 0.01);
-        assert!((traced(10.0) - 9.0 * 0.25).abs() < 0.01);
-    }
-
     fn root() -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
     }
 
     #[test]
     fn a_month_without_traffic_costs_polls_alarms_and_schedules() {
-        let deployed =
-            Deployed { fifo: 8.0, standard: 5.0, alarms: 34.0, schedules: 2.0, secrets: 1.0 };
+        let deployed = Deployed {
+            fifo: 8.0,
+            standard: 5.0,
+            alarms: 34.0,
+            dashboards: 1.0,
+            schedules: 2.0,
+            secrets: 1.0,
+        };
         let parts = idle(&sheet(), &deployed);
         let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1;
         let close = |name: &str, dollars: f64| {
@@ -380,11 +369,11 @@ mod tests {
         // 730 h of 5 polls of 20 s are 657,000 requests for each queue.
         close("SQS, long polls", 0.657 * (8.0 * 0.50 + 5.0 * 0.40));
         close("alarms", 3.40);
+        close("dashboard", 3.00);
         close("the platform's secret", 0.40);
         // 2 schedules run 87,600 times.
-        close("schedules, X-Ray", 0.438);
         close("schedules, EventBridge", 0.0876);
-        close("schedules, DynamoDB", 0.0438 * (6.0 * 0.125 + 0.625));
+        close("schedules, DynamoDB", 0.0438 * (18.0 * 0.125 + 0.625));
         close("schedules, Lambda", 0.0876 * 0.20 + 87_600.0 * 0.03 / 8.0 * 0.000_013_333_4);
         close("schedules, CloudWatch Logs", 87_600.0 * 700.0 / 1e9 * 0.5);
     }
@@ -398,7 +387,6 @@ mod tests {
         };
         close("Lambda, time", 2_628_000.0 / 8.0 * 0.000_013_333_4);
         // 131,400 requests, and 43,800 checks of the key.
-        close("X-Ray", 0.1752 * 5.0);
         close("DynamoDB", (2.628 + 0.0438) * 0.125);
         close("requests", 0.1314 + 0.1752 * 0.20);
     }
@@ -409,6 +397,13 @@ mod tests {
         assert!(deployed.fifo >= 8.0 && deployed.standard >= 5.0, "{deployed:?}");
         assert!(deployed.alarms >= 2.0 * (deployed.fifo + deployed.standard), "{deployed:?}");
         assert!(deployed.schedules >= 2.0 && deployed.secrets >= 1.0, "{deployed:?}");
+    }
+
+    #[test]
+    fn an_alarm_is_billed_for_each_metric_that_it_watches() {
+        let table = "    Type: AWS::CloudWatch::Alarm\n  MetricName: A\n  MetricName: B\n";
+        let deployed = Deployed::of("  MetricName: C\n", "", &table.repeat(5));
+        assert!((deployed.alarms - 11.0).abs() < f64::EPSILON, "{deployed:?}");
     }
 
     /// The rows of the tables of a month in `infra/README.md`, as this file computes them.

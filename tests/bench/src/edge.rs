@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_api_gateway_event_contains_the_signed_request() {
-        let webhook = providers::webhook(Provider::Stripe);
+        let webhook = providers::webhook(Provider::Stripe).unwrap();
         let integration = integration(Provider::Stripe).unwrap();
         let request = request(webhook, &integration, NOW).unwrap();
         let event = api_gateway_event(webhook, &integration, &request);

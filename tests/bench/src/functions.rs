@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use domain::{Provider, integration::Settings, webhook::WebhookProvider};
+use domain::{Provider, webhook::WebhookProvider};
 use serde_json::{Value, json};
 
 use crate::{
@@ -34,13 +34,15 @@ pub(crate) struct Function {
 enum Event {
     /// A file under `events/`.
     File(&'static str),
+    /// The first file of a sender: a text.
+    Text(Provider),
     /// Created and signed on demand.
     Signed(&'static dyn WebhookProvider),
 }
 
-/// Name, file under `events/` and expected response text of every function but the webhooks from
-/// the examples.
-const FROM_FILES: [(&str, &str, &str); 28] = [
+/// Name, file under `events/` and expected response text of every function but the senders and the
+/// webhooks from the examples.
+const FROM_FILES: [(&str, &str, &str); 24] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -51,17 +53,13 @@ const FROM_FILES: [(&str, &str, &str); 28] = [
     ("consumer-events", "consumer-events/telegram", "\"batchItemFailures\":[]"),
     ("consumer-parked", "consumer-parked/unreadable", "\"batchItemFailures\":[]"),
     ("consumer-replay", "consumer-replay/first_page", "\"batchItemFailures\":[]"),
-    ("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
-    ("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
-    ("sender-twilio", "sender-twilio/text", "\"batchItemFailures\":[]"),
-    ("sender-infobip", "sender-infobip/text", "\"batchItemFailures\":[]"),
-    ("sender-custom", "sender-custom/text", "\"batchItemFailures\":[]"),
-    ("sender-evolution", "sender-evolution/text", "\"batchItemFailures\":[]"),
+    ("api-audit", "api-audit/list", "\"statusCode\":200"),
     ("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
     ("api-messages", "api-messages/get", "\"statusCode\":200"),
     ("api-conversations", "api-conversations/get", "\"statusCode\":200"),
     ("api-integrations", "api-integrations/get", "\"statusCode\":200"),
     ("api-tenants", "api-tenants/get", "\"statusCode\":200"),
+    ("api-dead-letters", "api-dead-letters/count", "\"statusCode\":200"),
     ("api-events", "api-events/get", "\"statusCode\":200"),
     ("api-openapi", "api-openapi/get", "\"statusCode\":200"),
     ("api-voice", "api-voice/token", "\"statusCode\":201"),
@@ -81,9 +79,19 @@ pub(crate) fn all() -> Result<Vec<Function>> {
         let (name, event) = (name.to_owned(), Event::File(event));
         Ok(Function { name, event, answer: answer.to_owned() })
     });
-    let mut all = from_files.into_iter().chain(webhooks).collect::<Result<Vec<_>>>()?;
+    let senders = Provider::senders().map(|provider| {
+        let (name, answer) = (sender(provider), "\"batchItemFailures\":[]".to_owned());
+        Ok(Function { name, event: Event::Text(provider), answer })
+    });
+    let all = from_files.into_iter().chain(senders).chain(webhooks);
+    let mut all = all.collect::<Result<Vec<_>>>()?;
     all.sort_by_key(|function| !function.name.starts_with("webhook-"));
     Ok(all)
+}
+
+/// Name of a provider's sender, and of the folder with its events.
+fn sender(provider: Provider) -> String {
+    format!("sender-{}", provider.resource_name())
 }
 
 /// Returns the function with this name.
@@ -128,11 +136,13 @@ impl Function {
 
     /// The function's event.
     pub(crate) fn event(&self, paths: &Paths) -> Result<Arc<Vec<u8>>> {
+        let file = |name: &str| {
+            let path = paths.root.join("events").join(name).with_extension("json");
+            fs::read(&path).map(Arc::new).map_err(Error::file(&path))
+        };
         match self.event {
-            Event::File(name) => {
-                let path = paths.root.join("events").join(name).with_extension("json");
-                fs::read(&path).map(Arc::new).map_err(Error::file(&path))
-            }
+            Event::File(name) => file(name),
+            Event::Text(provider) => file(&format!("{}/text", sender(provider))),
             Event::Signed(webhook) => Ok(Arc::new(serde_json::to_vec(&edge::event(webhook)?)?)),
         }
     }
@@ -140,7 +150,7 @@ impl Function {
     /// Starts the server that its provider needs, if any. Dropping it stops the server.
     pub(crate) fn provider(&self) -> Result<Option<Server>> {
         match self.event {
-            Event::File(_) => Ok(None),
+            Event::File(_) | Event::Text(_) => Ok(None),
             Event::Signed(webhook) => edge::served_by(webhook.provider()),
         }
     }
@@ -176,7 +186,11 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
         ("AWS_SESSION_TOKEN", "x".repeat(700)),
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
-        ("TABLE_NAME", "switchboard".to_owned()),
+        ("ACCOUNTS_TABLE_NAME", "switchboard".to_owned()),
+        ("EVENTS_TABLE_NAME", "switchboard".to_owned()),
+        ("ENDPOINTS_TABLE_NAME", "switchboard".to_owned()),
+        ("MESSAGING_TABLE_NAME", "switchboard".to_owned()),
+        ("WORK_TABLE_NAME", "switchboard".to_owned()),
         ("BUCKET_NAME", "switchboard".to_owned()),
         ("SECRETS_PREFIX", "switchboard/bench".to_owned()),
         ("ADMIN_KEY_SECRET_ARN", "switchboard/admin".to_owned()),
@@ -190,13 +204,11 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("PARKED_QUEUE_URL", queue("parked")),
         ("QUEUE_URL", queue("own.fifo")),
         ("DEAD_LETTER_QUEUE_URL", queue("own-dead.fifo")),
+        ("OUTBOUND_QUEUE_PREFIX", queue("outbound-")),
+        ("QUEUE_PREFIX", queue("")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into_iter()
-    .chain(Provider::senders().map(|provider| {
-        (provider.queue_variable(), queue(&format!("outbound-{}.fifo", provider.resource_name())))
-    }))
-    .collect()
+    .into()
 }
 
 const WHATSAPP: &str = "int_7HM7GWRY4FG51T3F8Z0R302VDN";
@@ -263,6 +275,9 @@ fn items(provider: &str) -> Vec<Value> {
     let push = json!({ "kind": "push", "url": format!("{provider}/automation"),
         "allow_private_network": true, "secret_at": made });
     let tenant = json!({ "id": "acme", "name": "Acme", "created_at": made });
+    // The tenant has an integration with each provider of WhatsApp, so a message needs a route.
+    let route = json!({ "integrations": [{ "integration": WHATSAPP }],
+        "policy": { "choice": "ordered", "patience_seconds": 60 } });
     [
         integration("platform", PLATFORM, platform, None),
         integration("acme", WHATSAPP, whatsapp, Some("15550001111222")),
@@ -274,6 +289,7 @@ fn items(provider: &str) -> Vec<Value> {
         item(&format!("INT#{TELEGRAM}"), "INT", holder(TELEGRAM)),
         item("T#acme#TENANT", "TENANT", json!({ "doc": { "S": tenant.to_string() } })),
         item("T#acme#TENANT", "AUTOMATION", json!({ "doc": { "S": push.to_string() } })),
+        item("T#acme#TENANT", "ROUTE#whatsapp", json!({ "doc": { "S": route.to_string() } })),
         message("msg_01M7WD7TG0JGT1ZEHSVRA3ZC5D", "outbound", "accepted"),
         message("msg_01M7WD7TG0966GG8ADEKXM9NP8", "inbound", "received"),
         message("msg_7VNAAAAYX793N1P7CA1K29R4BV", "inbound", "received"),
@@ -288,7 +304,8 @@ fn items(provider: &str) -> Vec<Value> {
 /// Items of the tenant's integration with a provider, whose API is at `url`.
 fn integrated(provider: Provider, url: &str) -> Result<[Value; 2]> {
     let mut integration = edge::integration(provider)?;
-    if let (Settings::Own(settings), [_, ..]) = (&mut integration.settings, provider.channels()) {
+    if !provider.channels().is_empty() {
+        let settings = &mut integration.settings.0;
         settings.insert("base_url".to_owned(), json!(url));
         settings.insert("messages_per_second".to_owned(), json!(1_000_000));
     }
@@ -416,7 +433,7 @@ fn item(pk: &str, sk: &str, more: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cloud::Meter, world::World};
+    use crate::{cloud::Meter, growth, messages, world::World};
     use messaging_simulation::functions::function as instance;
     use simulation::deployment::Deployment;
     use simulation::functions::Output;
@@ -472,11 +489,11 @@ mod tests {
         (answer.into_bytes(), meter, unknown)
     }
 
-    #[tokio::test]
-    async fn every_function_of_the_template_succeeds_with_its_event() {
+    /// Invokes each function with its event. Fails on an unexpected response or request.
+    async fn assert_succeed(functions: Vec<Function>) {
         let world = World::plain().unwrap();
         let mut failed = Vec::new();
-        for function in all().unwrap() {
+        for function in functions {
             let (answer, _, unknown) = answered(&world, &function).await;
             if let Err(error) = function.check(&answer) {
                 failed.push(error.to_string());
@@ -486,6 +503,18 @@ mod tests {
             );
         }
         assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    #[tokio::test]
+    async fn every_function_of_the_template_succeeds_with_its_event() {
+        assert_succeed(all().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn every_function_that_is_measured_with_another_event_succeeds() {
+        let requests = messages::REQUESTS.map(|request| messages::function(request).unwrap());
+        let operations = growth::OPERATIONS.iter().map(|operation| operation.function().unwrap());
+        assert_succeed(requests.into_iter().chain(operations).collect()).await;
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use crate::{
     Bench,
     error::{Error, Result},
     figure::{Figure, Goal, Unit},
-    functions::{known, named},
+    functions::{Function, known, named},
     model::Model,
     records::batch,
     sandbox::Sandbox,
@@ -31,7 +31,7 @@ struct Size {
 }
 
 /// An operation of the hub for a message.
-struct Operation {
+pub(crate) struct Operation {
     subject: &'static str,
     what: &'static str,
     function: &'static str,
@@ -41,8 +41,15 @@ struct Operation {
     asks: &'static str,
 }
 
+impl Operation {
+    /// The function with the operation's event.
+    pub(crate) fn function(&self) -> Result<Function> {
+        Ok(named(self.function)?.on(self.event, self.answer))
+    }
+}
+
 /// The operations in order: a receipt needs a sent message.
-const OPERATIONS: [Operation; 6] = [
+pub(crate) const OPERATIONS: [Operation; 6] = [
     Operation {
         subject: "a message in",
         what: "its record",
@@ -173,7 +180,7 @@ fn costs(bench: &Bench, world: &World) -> Result<Vec<Cost>> {
 }
 
 fn cost(bench: &Bench, world: &World, operation: &Operation) -> Result<Cost> {
-    let function = named(operation.function)?.on(operation.event, operation.answer);
+    let function = operation.function()?;
     let event = function.event(&bench.paths)?;
     let mut sandbox = Sandbox::start(&world.program(&function, &bench.paths))?;
     sandbox.ready()?;

@@ -70,10 +70,25 @@ enum Queue {
     Standard,
 }
 
+/// A request to a function: the function's name, the event, and text that the response must contain.
+type Request = (&'static str, &'static str, &'static str);
+
+/// The requests of an inbound message, an outbound message and a receipt.
+pub(crate) const REQUESTS: [Request; 3] = [
+    ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
+    ("api-messages", "api-messages/send_text", "\"statusCode\":202"),
+    ("webhook-whatsapp", "whatsapp/failed", "\"statusCode\":200"),
+];
+
+/// The function with the event of the request.
+pub(crate) fn function((name, event, answer): Request) -> Result<Function> {
+    Ok(named(name)?.on(event, answer))
+}
+
 /// Measures each flow, with `size` records in a batch.
 pub(crate) fn flows(bench: &Bench, size: u32) -> Result<Flows> {
-    let edge = |name: &str, event: &'static str, answer: &'static str, to: Queue| {
-        let function = named(name)?.on(event, answer);
+    let edge = |request: Request, to: Queue| {
+        let function = function(request)?;
         let event = function.event(&bench.paths)?;
         needs(bench, &function, event, None, to)
     };
@@ -82,20 +97,13 @@ pub(crate) fn flows(bench: &Bench, size: u32) -> Result<Flows> {
         let event = Arc::new(batch(&function.event(&bench.paths)?, size, 0)?);
         needs(bench, &function, event, Some((size, from)), Queue::Standard)
     };
-    let accepted = "\"statusCode\":200";
     let automation = named("consumer-automation")?;
     let status = Arc::new(batch(&as_status(&automation.event(&bench.paths)?)?, size, 0)?);
+    let [inbound, outbound, receipt] = REQUESTS;
     Ok(Flows {
-        inbound: edge("webhook-whatsapp", "whatsapp/text", accepted, Queue::Fifo)?
-            .plus(worker("consumer-inbound", Queue::Fifo)?),
-        outbound: edge(
-            "api-messages",
-            "api-messages/send_text",
-            "\"statusCode\":202",
-            Queue::Fifo,
-        )?
-        .plus(worker("sender-whatsapp", Queue::Fifo)?),
-        receipt: edge("webhook-whatsapp", "whatsapp/failed", accepted, Queue::Standard)?
+        inbound: edge(inbound, Queue::Fifo)?.plus(worker("consumer-inbound", Queue::Fifo)?),
+        outbound: edge(outbound, Queue::Fifo)?.plus(worker("sender-whatsapp", Queue::Fifo)?),
+        receipt: edge(receipt, Queue::Standard)?
             .plus(worker("consumer-receipts", Queue::Standard)?),
         notification: worker("consumer-automation", Queue::Standard)?,
         status: needs(bench, &automation, status, Some((size, Queue::Standard)), Queue::Standard)?,

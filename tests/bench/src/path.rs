@@ -179,6 +179,10 @@ impl Setup {
 
     fn tenant(&self) -> Result<()> {
         self.admin("POST", "/tenants", &json!({ "id": TENANT, "name": TENANT }))?;
+        // The load is higher than the default limits.
+        let rates = json!({ "reads": 100_000, "messages": 100_000 });
+        let limits = json!({ "key": rates, "tenant": rates });
+        self.admin("PUT", &format!("/tenants/{TENANT}/limits"), &limits)?;
         let keys = format!("/tenants/{TENANT}/keys");
         let key = self.admin("POST", &keys, &json!({ "scopes": ["send", "read"] }))?;
         let url = format!("{}/automation/{TENANT}", self.simulator);
@@ -269,7 +273,9 @@ impl Setup {
     /// conversations and messages.
     fn fill(&self) -> Result<(u32, u32)> {
         let tables = self.table("ListTables", &json!({}))?;
-        let table = text(&tables, "/TableNames/0")?;
+        let names = tables.get("TableNames").and_then(Value::as_array).into_iter().flatten();
+        let table = names.filter_map(Value::as_str).find(|name| name.contains("MessagingTable"));
+        let table = table.ok_or_else(|| Error::step("tables", "there is no MessagingTable"))?;
         let (conversation, message) = functions::templates();
         let with_tenant = |item: Value| item.to_string().replace("acme", TENANT);
         let (conversation, message) = (with_tenant(conversation), with_tenant(message));
@@ -290,7 +296,7 @@ impl Setup {
                     Ok(json!({ "PutRequest": { "Item": item } }))
                 });
                 let batch = batch.collect::<Result<Vec<_>>>()?;
-                self.table("BatchWriteItem", &json!({ "RequestItems": { (&table): batch } }))?;
+                self.table("BatchWriteItem", &json!({ "RequestItems": { (table): batch } }))?;
             }
         }
         Ok((conversations, conversations * MESSAGES_EACH))

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use templates::{QUEUE, Templates};
 
-/// Name of the table in the simulation.
-pub const TABLE: &str = "Table";
 /// Name of the bucket in the simulation.
 pub const BUCKET: &str = "bucket";
+/// Region and account of the simulated SQS.
+const REGION: &str = "eu-central-1";
+const ACCOUNT: &str = "000000000000";
 /// Base URL of the hub for providers and API clients.
 pub const HUB: &str = "https://hub.test";
 
@@ -21,6 +22,8 @@ pub struct Deployment {
     pub functions: BTreeMap<String, Function>,
     /// Queues by logical id.
     pub queues: BTreeMap<String, Queue>,
+    /// Tables: their names in the simulation are their logical ids.
+    pub tables: Vec<String>,
 }
 
 /// A function.
@@ -75,13 +78,15 @@ impl Deployment {
                 value.ok_or_else(|| format!("{name}: {key} is not a number"))
             };
             let fifo = parameters["Fifo"] == "true";
+            let own = resolve(&parameters["Name"], &queues);
+            let own = own.ok_or_else(|| format!("{name}: its name is not supported"))?;
             let url = |suffix: &str| {
                 let end = if fifo { ".fifo" } else { "" };
-                format!("https://sqs.eu-central-1.amazonaws.com/000000000000/{name}{suffix}{end}")
+                format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{own}{suffix}{end}")
             };
             let queue = Queue {
                 url: url(""),
-                dead_letters: Some(url("-dead")),
+                dead_letters: Some(url("-dead-letters")),
                 fifo,
                 visibility_s: i64::try_from(number("VisibilityTimeout")?).unwrap_or(i64::MAX),
                 max_receives: number("MaxReceiveCount")?,
@@ -95,7 +100,8 @@ impl Deployment {
             let function = function(logical, properties, routes, &queues)?;
             functions.insert(function.name.clone(), function);
         }
-        Ok(Self { functions, queues })
+        let tables = templates.tables().map(ToOwned::to_owned).collect();
+        Ok(Self { functions, queues, tables })
     }
 
     /// Returns the function of a route, and the values of the path's parameters.
@@ -163,19 +169,32 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
         return Some(text.to_owned());
     }
     if let Some(text) = value["!Sub"].as_str() {
-        return Some(text.replace("${AWS::StackName}", "simulation"));
+        let known = [
+            ("StackName", "simulation"),
+            ("Region", REGION),
+            ("AccountId", ACCOUNT),
+            ("URLSuffix", "amazonaws.com"),
+        ];
+        let text = known.iter().fold(text.to_owned(), |text, (name, value)| {
+            text.replace(&format!("${{AWS::{name}}}"), value)
+        });
+        return Some(text);
     }
     if let Some(name) = value["!Ref"].as_str() {
         return match name {
-            "Table" => Some(TABLE.to_owned()),
             "Bucket" => Some(BUCKET.to_owned()),
             "PublicBaseUrl" => Some(HUB.to_owned()),
             // Without it, simulated providers send statuses to the URL of the account.
             "CallbackBaseUrl" => Some(String::new()),
+            // The default of each feature.
+            name if name.ends_with("RetentionDays") => Some(String::new()),
             name => Some(queues.get(name).map_or_else(|| name.to_owned(), |q| q.url.clone())),
         };
     }
     if let Some((name, what)) = value["!GetAtt"].as_str().and_then(|text| text.split_once('.')) {
+        if what == "Outputs.Name" {
+            return Some(name.to_owned());
+        }
         let Some(queue) = queues.get(name) else {
             // Only the name of other resources is used.
             return Some(format!("{name}.{what}"));
@@ -199,9 +218,15 @@ mod tests {
         let deployment = Deployment::read().unwrap();
         let inbound = &deployment.functions["consumer-inbound"];
         assert_eq!(inbound.reads, Some(("InboundQueue".to_owned(), 10)));
-        assert!(inbound.environment["QUEUE_URL"].ends_with("/InboundQueue.fifo"));
-        assert!(inbound.environment["DEAD_LETTER_QUEUE_URL"].ends_with("/InboundQueue-dead.fifo"));
-        assert_eq!(deployment.queues["OutboundWhatsappQueue"].max_receives, 1000);
+        assert_eq!(inbound.environment["MESSAGING_TABLE_NAME"], "MessagingTable");
+        assert!(deployment.tables.contains(&"MessagingTable".to_owned()));
+        assert!(inbound.environment["QUEUE_URL"].ends_with("/simulation-inbound.fifo"));
+        let dead_letters = &inbound.environment["DEAD_LETTER_QUEUE_URL"];
+        assert!(dead_letters.ends_with("/simulation-inbound-dead-letters.fifo"));
+        let outbound = &deployment.queues["OutboundWhatsappQueue"];
+        assert_eq!(outbound.max_receives, 1000);
+        let prefix = &deployment.functions["api-messages"].environment["OUTBOUND_QUEUE_PREFIX"];
+        assert_eq!(outbound.url, format!("{prefix}whatsapp.fifo"));
         let (function, parameters) =
             deployment.route("POST", "/webhooks/telegram/secret-of-it").unwrap();
         assert_eq!(function.name, "webhook-telegram");

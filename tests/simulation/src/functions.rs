@@ -5,14 +5,14 @@ use std::pin::Pin;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::ports::{Clock, Directory, Rng};
+use domain::ports::{Clock, Directory};
 use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
-use runtime::api::Resource;
+use runtime::api::{Resource, Unlimited};
 use runtime::batch::Worker;
-use runtime::webhook::ProductionWebhookHandler;
-use runtime::{Consumer, Environment, Kit, Network};
+use runtime::webhook::WebhookHandler;
+use runtime::{AwsEnv, Consumer, Env, Environment, FeatureRepository, Kit, Production};
 use serde_json::Value;
 
 use crate::net::Net;
@@ -20,7 +20,7 @@ use crate::random::SeededRng;
 use crate::time::VirtualClock;
 
 /// The kit of the simulation.
-pub type SimulationKit = Kit<Net, VirtualClock, SeededRng>;
+pub type SimulationKit = Kit<Production<Net, VirtualClock, SeededRng>>;
 
 /// Result of an invocation.
 #[derive(Debug)]
@@ -40,25 +40,24 @@ pub trait Instance: Send + Sync {
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
 
-/// Creates the webhook function of a provider. `directory` reads integrations.
+/// Creates the webhook function of a provider. `D` reads integrations.
 ///
 /// # Errors
 /// If an environment variable is missing or invalid.
-pub fn webhook<D: Directory + 'static, N: Network, C: Clock + Clone + 'static, R>(
-    kit: &Kit<N, C, R>,
+pub fn webhook<D: Directory + FeatureRepository, E: AwsEnv>(
+    kit: &Kit<E>,
     provider: &'static dyn WebhookProvider,
-    directory: Result<D, runtime::Error>,
 ) -> Result<Box<dyn Instance>, String> {
-    let handler = made(runtime::webhook::handler(kit, provider.provider(), made(directory)?))?;
-    Ok(Box::new(Webhook::<D, N, C> { handler, provider, clock: kit.clock.clone() }))
+    let handler = made(runtime::webhook::handler::<D, E>(kit, provider.provider()))?;
+    Ok(Box::new(Webhook { handler, provider }))
 }
 
 /// Creates an API function.
 ///
 /// # Errors
 /// If an environment variable is missing or invalid.
-pub fn api<N, C, R, A: Resource + 'static>(
-    kit: &Kit<N, C, R>,
+pub fn api<A: Resource + 'static, E: AwsEnv>(
+    kit: &Kit<E>,
     resource: Result<A, runtime::Error>,
 ) -> Result<Box<dyn Instance>, String> {
     let base_url = match &kit.environment {
@@ -72,14 +71,9 @@ pub fn api<N, C, R, A: Resource + 'static>(
 ///
 /// # Errors
 /// If an environment variable is missing or invalid.
-pub fn consumer<W, C, R>(
-    consumer: Result<Consumer<W, C, R>, runtime::Error>,
-) -> Result<Box<dyn Instance>, String>
-where
-    W: Worker + 'static,
-    C: Clock + 'static,
-    R: Rng + 'static,
-{
+pub fn consumer<W: Worker + 'static, E: Env>(
+    consumer: Result<Consumer<W, E>, runtime::Error>,
+) -> Result<Box<dyn Instance>, String> {
     Ok(Box::new(made(consumer)?))
 }
 
@@ -122,18 +116,16 @@ fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
     part.map_err(|error| error.to_string())
 }
 
-struct Webhook<D, N: Network, C> {
-    handler: ProductionWebhookHandler<D, N, C>,
+struct Webhook<D, E: Env> {
+    handler: WebhookHandler<D, E>,
     provider: &'static dyn WebhookProvider,
-    clock: C,
 }
 
-impl<D: Directory, N: Network, C: Clock + Clone> Instance for Webhook<D, N, C> {
+impl<D: Directory, E: Env> Instance for Webhook<D, E> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let request = request(&event)?;
-            let answer =
-                runtime::webhook::answer(&self.handler, self.provider, &self.clock, request);
+            let answer = runtime::webhook::answer(&self.handler, self.provider, request);
             Ok(Output::Http(response(answer.await)))
         })
     }
@@ -148,13 +140,14 @@ impl<R: Resource> Instance for Api<R> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let base_url = self.base_url.as_deref().filter(|url| !url.is_empty());
-            let answer = runtime::api::answer(&self.resource, base_url, request(&event)?);
+            let answer =
+                runtime::api::answer(&self.resource, &Unlimited, base_url, request(&event)?);
             Ok(Output::Http(response(answer.await)))
         })
     }
 }
 
-impl<W: Worker, C: Clock, R: Rng> Instance for Consumer<W, C, R> {
+impl<W: Worker, E: Env> Instance for Consumer<W, E> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let event: SqsEvent =

@@ -15,7 +15,7 @@ use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::{Lag, TableSchema};
 use testkit::cloud::sqs::QueueSettings;
 
-use crate::deployment::{BUCKET, Deployment, TABLE};
+use crate::deployment::{BUCKET, Deployment};
 use crate::faults::{Plan, Source};
 use crate::feature::{Fixtures, Registry};
 use crate::machine::{Key, Machine, Parts};
@@ -240,10 +240,12 @@ pub async fn control(
     Err(format!("{method} {path}: {} {}", answer.status(), answer.body()))
 }
 
-/// Creates the deployed table, queues and bucket.
+/// Creates the deployed tables, queues and bucket.
 fn empty(deployment: &Deployment) -> Result<Cloud, String> {
     let mut cloud = Cloud::default();
-    cloud.dynamo.create_table(TableSchema::of_the_hub(TABLE));
+    for table in &deployment.tables {
+        cloud.dynamo.create_table(TableSchema::of_the_hub(table));
+    }
     cloud.s3.create_bucket(BUCKET);
     let now_ms = time::now_ms();
     for queue in deployment.queues.values() {

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, Response};
-use runtime::{Environment, Kit};
+use runtime::Environment;
 use serde_json::{Value, json};
 use simulator::deliver::{App, BoxFuture, Hub};
 use testkit::cloud::client::{self, AwsRequest, AwsResponse, Service};
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::deployment::{Deployment, Function};
 use crate::faults::{Fault, InjectionPoint, Plan};
 use crate::feature::{Part, Registry, Schedule, TableCall};
-use crate::functions::{Instance, Output};
+use crate::functions::{Instance, Output, SimulationKit};
 use crate::history::History;
 use crate::monitor::{Monitor, partitions};
 use crate::net::{self, Net};
@@ -668,7 +668,7 @@ impl Machine {
         let aws = client::config(net.clone(), VirtualClock);
         let environment = Environment::Given(function.environment.clone());
         let rng = self.seed.rng(("rng", &function.name, number));
-        let kit = Kit::new(aws, environment, net, VirtualClock, rng);
+        let kit = SimulationKit::new(aws, environment, net, VirtualClock, rng);
         let instance: Arc<dyn Instance> = self.registry.function(&function.name, &kit)?.into();
         Ok((sandbox, instance))
     }
@@ -975,11 +975,13 @@ fn error_response(service: Service, refusal: &Refusal) -> AwsResponse {
 
 /// Removes the second half of a batch, and returns it.
 fn cut_in_half(body: &mut Value) -> Value {
-    if let Some(entries) = body["Entries"].as_array_mut() {
+    // Not by index, which would add the field to a body that lacks it.
+    if let Some(entries) = body.get_mut("Entries").and_then(Value::as_array_mut) {
         return entries.split_off(entries.len() / 2).into();
     }
     let mut cut = serde_json::Map::new();
-    for (table, writes) in body["RequestItems"].as_object_mut().into_iter().flatten() {
+    let tables = body.get_mut("RequestItems").and_then(Value::as_object_mut);
+    for (table, writes) in tables.into_iter().flatten() {
         if let Some(writes) = writes.as_array_mut() {
             cut.insert(table.clone(), writes.split_off(writes.len() / 2).into());
         }
@@ -1045,5 +1047,20 @@ impl Hub for HubHandle {
             machine.monitor().record_response(number, status);
             answer.ok_or_else(|| "the connection broke".to_owned())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_cut_in_half_keeps_its_other_fields_and_gets_no_new_one() {
+        let mut body = json!({ "RequestItems": { "work": [1, 2, 3] } });
+        assert_eq!(cut_in_half(&mut body), json!({ "work": [2, 3] }));
+        assert_eq!(body, json!({ "RequestItems": { "work": [1] } }));
+        let mut body = json!({ "QueueUrl": "q", "Entries": [1, 2] });
+        assert_eq!(cut_in_half(&mut body), json!([2]));
+        assert_eq!(body, json!({ "QueueUrl": "q", "Entries": [1] }));
     }
 }

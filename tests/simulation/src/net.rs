@@ -309,7 +309,7 @@ impl Network for Net {
         SimulatedNetwork { net: self.clone(), timeout: FILE_TIMEOUT }
     }
 
-    fn webhook_client(&self) -> Result<SimulatedNetwork, runtime::Error> {
+    fn webhook_client(&self, _allow_http: bool) -> Result<SimulatedNetwork, runtime::Error> {
         Ok(SimulatedNetwork { net: self.clone(), timeout: WEBHOOK_TIMEOUT })
     }
 

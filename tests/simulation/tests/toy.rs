@@ -83,7 +83,7 @@ impl Instance for Storing {
                 } else {
                     format!("orders/{order}/1")
                 };
-                let stored = self.bucket.put(&key, None, order.to_owned().into()).await;
+                let stored = self.bucket.put(&key, "text/plain", order.to_owned().into()).await;
                 if stored.is_err() {
                     failed.push(json!({ "itemIdentifier": record["messageId"] }));
                 }

@@ -2,7 +2,8 @@
 //!
 //! A tag is an object with one field: `!Ref X` is `{"!Ref": "X"}`. In the merged resources, a
 //! parameter of a stack is replaced by the resource that the parent passes, and an output by its
-//! value, so that a check does not depend on how resources are divided into stacks.
+//! value, so that a check does not depend on how resources are divided into stacks. What a condition
+//! chooses between a restored resource and the stack's own is the stack's own.
 
 #![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
@@ -18,6 +19,12 @@ use serde_json::{Map, Value};
 pub const ROOT: &str = "template.yaml";
 /// Path of the template of a queue. Its instances are not merged but stay resources.
 pub const QUEUE: &str = "infra/stacks/queue.yaml";
+/// Path of the template of a table. Its instances are not merged but stay resources.
+pub const TABLE: &str = "infra/stacks/table.yaml";
+
+/// End of the names of conditions under which a stack uses an existing resource, such as a restored
+/// table, instead of its own.
+const RESTORED: &str = "Restored";
 
 const FUNCTION: &str = "AWS::Serverless::Function";
 const STACK: &str = "AWS::CloudFormation::Stack";
@@ -68,7 +75,21 @@ impl Templates {
 
     /// Returns the logical ids and parameters of all queues.
     pub fn queues(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.of_type(STACK).map(|(name, properties)| (name, &properties["Parameters"]))
+        self.instances(QUEUE).map(|(name, properties)| (name, &properties["Parameters"]))
+    }
+
+    /// Returns the logical ids of all tables.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        self.instances(TABLE).map(|(name, _)| name)
+    }
+
+    /// Returns the instances of a template that are not merged.
+    fn instances(&self, template: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let file = template.rsplit('/').next().unwrap_or_default();
+        self.of_type(STACK).filter(move |(_, properties)| {
+            let url = properties["TemplateURL"].as_str().unwrap_or_default();
+            url.rsplit('/').next() == Some(file)
+        })
     }
 
     /// Returns the routes of a function, by its logical id.
@@ -102,8 +123,9 @@ impl Templates {
             }
             let child =
                 beside(path, resource["Properties"]["TemplateURL"].as_str().unwrap_or_default());
-            if child == QUEUE {
-                self.stacks.insert(child, load(QUEUE)?);
+            if [QUEUE, TABLE].contains(&child.as_str()) {
+                let template = load(&child)?;
+                self.stacks.insert(child, template);
             } else {
                 pending.push((name.as_str(), child, &resource["Properties"]["Parameters"]));
             }
@@ -157,6 +179,9 @@ impl Scope<'_> {
         match value {
             Value::Array(items) => items.iter().map(|item| self.resolved(item)).collect(),
             Value::Object(fields) => {
+                if let Some(own) = own(value) {
+                    return self.resolved(own);
+                }
                 let found = if let Some(name) = value["!Ref"].as_str() {
                     self.parameter(name).cloned()
                 } else if let Some(name) = value["!GetAtt"].as_str() {
@@ -219,6 +244,13 @@ impl Scope<'_> {
     }
 }
 
+/// Returns what a stack uses if nothing is restored, of a value that depends on that.
+fn own(value: &Value) -> Option<&Value> {
+    let choice = value["!If"].as_array()?;
+    let is_restored = choice.first()?.as_str()?.ends_with(RESTORED);
+    choice.get(2).filter(|_| is_restored)
+}
+
 /// Whether a value contains an output of the stack `name`.
 fn needs(value: &Value, name: &str) -> bool {
     match value {
@@ -255,9 +287,16 @@ fn beside(path: &str, name: &str) -> String {
 fn load(path: &str) -> Result<Value, String> {
     let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     let text = fs::read_to_string(file).map_err(|error| format!("{path}: {error}"))?;
-    let documents = Yaml::load_from_str(&text).map_err(|error| format!("{path}: {error}"))?;
-    json(documents.first().ok_or_else(|| format!("{path} is empty"))?)
-        .map_err(|error| format!("{path}: {error}"))
+    parse(&text).map_err(|error| format!("{path}: {error}"))
+}
+
+/// Parses a template, or a part of one.
+///
+/// # Errors
+/// If the text is empty, or not YAML in a form that templates have.
+pub fn parse(text: &str) -> Result<Value, String> {
+    let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
+    json(documents.first().ok_or("the text is empty")?)
 }
 
 /// Converts a YAML node to JSON.
@@ -299,7 +338,8 @@ mod tests {
         assert_eq!(function["Timeout"], 10);
         let variables = &function["Environment"]["Variables"];
         // From the globals, through the root from another stack, and text with a parameter in it.
-        assert_eq!(variables["TABLE_NAME"], json!({"!Ref": "Table"}));
+        let table = json!({"!GetAtt": "AccountsTable.Outputs.Name"});
+        assert_eq!(variables["ACCOUNTS_TABLE_NAME"], table);
         assert_eq!(variables["INBOUND_QUEUE_URL"], json!({"!GetAtt": "InboundQueue.Outputs.Url"}));
         assert_eq!(variables["SECRETS_PREFIX"], json!({"!Sub": "switchboard/${AWS::StackName}"}));
         // The root chooses this value by a condition.
@@ -314,6 +354,17 @@ mod tests {
         let values = json!({"Url": {"!If": ["A", {"!GetAtt": "Edge.Outputs.Url"}, ""]}});
         assert!(needs(&values, "Edge"));
         assert!(!needs(&values, "Core"));
+    }
+
+    #[test]
+    fn a_stack_has_its_own_resources_unless_others_are_restored() {
+        let chosen =
+            json!({"!If": ["IsBucketRestored", {"!Ref": "BucketRestored"}, {"!Ref": "Bucket"}]});
+        assert_eq!(own(&chosen), Some(&json!({"!Ref": "Bucket"})));
+        assert_eq!(own(&json!({"!If": ["HasDomain", "a", "b"]})), None);
+        let templates = Templates::read().unwrap();
+        let variables = &templates.resources["ConsumerInbound"]["Properties"]["Environment"];
+        assert_eq!(variables["Variables"]["BUCKET_NAME"], json!({"!Ref": "Bucket"}));
     }
 
     #[test]

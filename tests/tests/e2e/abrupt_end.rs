@@ -1,7 +1,6 @@
 //! Senders and providers that stop in the middle of a message. The file's name puts it first,
 //! because its first test waits longest.
 
-use std::fs;
 use std::process::Command;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -9,24 +8,9 @@ use std::time::Duration;
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
+use crate::cloud;
 use crate::fixtures::{SENDER, Tenant, history, no_receipts, person, step};
 use crate::hub::{DEFAULT_TIMEOUT, HUB, eventually};
-
-/// Returns the process ids of one of this hub's functions.
-fn processes(function: &str) -> Vec<String> {
-    let name = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
-    let cloud = format!("AWS_ENDPOINT_URL={}", HUB.cloud);
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap() {
-        let entry = entry.unwrap();
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-        let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
-        if variables.contains(&name.as_bytes()) && variables.contains(&cloud.as_bytes()) {
-            found.push(entry.file_name().into_string().unwrap());
-        }
-    }
-    found
-}
 
 /// Sends a message that the provider accepts without a response, and kills the sender.
 fn send_and_kill<'a>(
@@ -41,8 +25,8 @@ fn send_and_kill<'a>(
     eventually("the provider has it", DEFAULT_TIMEOUT, || {
         if number.accepted(&from).len() == 1 { Ok(()) } else { Err("nothing".to_owned()) }
     });
-    let senders = processes("switchboard-sender-whatsapp");
-    assert!(!senders.is_empty(), "no sender runs");
+    let senders = cloud::processes().remove("switchboard-sender-whatsapp");
+    let senders = senders.unwrap_or_else(|| panic!("no sender runs"));
     let kill = Command::new("kill").arg("-9").args(&senders).status().unwrap();
     assert!(kill.success(), "{kill}");
     (id, move || number.accepted(&from).len())

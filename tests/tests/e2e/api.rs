@@ -41,6 +41,46 @@ fn a_revoked_key_is_rejected() {
 }
 
 #[test]
+fn a_request_beyond_the_limit_of_its_key_gets_429() {
+    let tenant = Tenant::new("limited");
+    let limits = format!("/tenants/{}/limits", tenant.id);
+    Client::admin().put(&limits, &json!({"key": {"writes": 2}})).expect(200);
+    let keys = format!("/tenants/{}/keys", tenant.id);
+    // A new minute may begin meanwhile, but not two.
+    let answers: Vec<_> =
+        (0..6).map(|_| tenant.api.post(&keys, &json!({"scopes": ["read"]}))).collect();
+    assert!((2..=4).contains(&answers.iter().filter(|answer| answer.status == 201).count()));
+    for answer in answers {
+        let number = |name: &str| answer.headers.get(name)?.parse::<u32>().ok();
+        assert_eq!(number("ratelimit-limit"), Some(2), "{answer}");
+        assert!(number("ratelimit-reset").is_some_and(|reset| (1..=60).contains(&reset)));
+        assert_eq!(number("retry-after").is_some(), answer.status == 429, "{answer}");
+        if answer.status != 201 {
+            answer.problem(429, "rate_limited");
+        }
+    }
+    let shown = tenant.api.get(&limits).expect(200);
+    assert_eq!((&shown["key"]["writes"], &shown["key"]["reads"]), (&json!(2), &json!(1000)));
+}
+
+#[test]
+fn an_audit_record_names_the_key_the_address_and_the_request() {
+    let tenant = Tenant::new("audited");
+    let keys = format!("/tenants/{}/keys", tenant.id);
+    let elsewhere = json!({"scopes": ["read"], "allowed_ips": ["198.51.100.7"]});
+    let made = tenant.api.post(&keys, &elsewhere).expect(201);
+    let listed = tenant.api.get("/audit?action=api_key.created&limit=1").expect(200);
+    let record = &listed["records"][0];
+    assert_eq!(record["target"], json!({"type": "api_key", "id": made["id"]}), "{listed}");
+    assert_eq!(record["after"]["allowed_ips"], json!(["198.51.100.7"]));
+    assert!(record["actor"].as_str().unwrap().starts_with("key_"), "{listed}");
+    assert!(record["source_ip"].is_string() && record["request_id"].is_string(), "{listed}");
+    // The key is not allowed from here.
+    let client = Client::with_key(made["key"].as_str().unwrap());
+    client.get("/conversations").problem(403, "address_not_allowed");
+}
+
+#[test]
 fn a_key_is_limited_to_its_scopes() {
     let tenant = Tenant::new("scopes");
     let keys = format!("/tenants/{}/keys", tenant.id);

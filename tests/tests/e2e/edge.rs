@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::{self, FunctionCopy, output};
 use crate::fixtures::{Tenant, person, text_from};
-use crate::hub::{DEFAULT_TIMEOUT, eventually, random};
+use crate::hub::{Client, DEFAULT_TIMEOUT, eventually, random};
 
 /// A webhook request as an API Gateway event.
 fn event(path: &str, integration: &str, body: &[u8], secret: &str) -> Value {
@@ -65,7 +65,7 @@ fn a_webhook_whose_integration_cannot_be_read_returns_503() {
     let path = format!("/webhooks/whatsapp/{}", number.integration);
     let event = event(&path, &number.integration, &body, &number.secret);
     let suffix = format!("no-table-{:08x}", random() >> 32);
-    for variable in ["TABLE_NAME", "SECRETS_PREFIX"] {
+    for variable in ["ACCOUNTS_TABLE_NAME", "SECRETS_PREFIX"] {
         let copy =
             FunctionCopy::of("webhook-whatsapp", &suffix, &[(variable, "switchboard-nowhere")]);
         let answer = copy.invoke(&event);
@@ -90,4 +90,54 @@ fn a_poison_record_is_dead_lettered_with_a_reason_and_does_not_block_others() {
         if reasons.is_empty() { Err("none".to_owned()) } else { Ok(reasons) }
     });
     assert!(reasons.len() == 1 && reasons[0].contains("invalid JSON"), "{reasons:?}");
+}
+
+#[test]
+fn a_dead_letter_is_listed_and_redriven_through_the_api() {
+    let operator = Client::admin();
+    let group = format!("redrive-{:016x}", random());
+    let queue = output("InboundQueueUrl");
+    // Its size identifies it in the list, which has no bodies.
+    let padding = " ".repeat(usize::try_from(5000 + random() % 5000).unwrap());
+    let poison = format!("{{\"poison\": \"{group}\"{padding}");
+    cloud::put_record(&queue, &group, &poison);
+    // Other tests look at the same dead-letter queue, which hides its records for a moment.
+    let listed = |previous: &str| {
+        eventually("the dead letter is listed", DEFAULT_TIMEOUT, || {
+            let page = "/dead-letters?queue=inbound&reason=invalid&limit=100";
+            let page = operator.get(page).expect(200);
+            let letters = page["dead_letters"].as_array().unwrap();
+            let own = letters
+                .iter()
+                .find(|letter| letter["size"] == poison.len() && letter["id"] != previous);
+            own.cloned().ok_or_else(|| format!("{} others", letters.len()))
+        })
+    };
+    let letter = listed("");
+    assert_eq!(letter["queue"], "inbound");
+    assert!(letter["reason"].as_str().unwrap().starts_with("invalid JSON"), "{letter}");
+    let id = letter["id"].as_str().unwrap();
+
+    let tenant = Tenant::new("no-redrive");
+    tenant.api.get("/dead-letters").problem(403, "platform_only");
+    let request = json!({"queue": "inbound", "ids": [id]});
+    tenant.api.post("/dead-letters/redrive", &request).problem(403, "platform_only");
+
+    let until = |what: &str, request: &Value, field: &str| {
+        eventually(what, DEFAULT_TIMEOUT, || {
+            let answer = operator.post("/dead-letters/redrive", request).expect(200);
+            if answer[field] == 1 { Ok(answer) } else { Err(answer.to_string()) }
+        })
+    };
+    let dry_run = json!({"queue": "inbound", "ids": [id], "dry_run": true});
+    assert_eq!(until("the dry run finds it", &dry_run, "matched")["moved"], 0);
+    until("it is moved", &request, "moved");
+    // The consumer received it again, and still cannot parse it.
+    let again = listed(id);
+    assert_eq!(again["reason"], letter["reason"]);
+    let dead = cloud::dead_letters_of(&queue);
+    eventually("it is removed", DEFAULT_TIMEOUT, || {
+        let removed = cloud::take_reasons(&dead, &group);
+        if removed.is_empty() { Err("not received".to_owned()) } else { Ok(()) }
+    });
 }

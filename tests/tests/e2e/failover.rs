@@ -1,6 +1,7 @@
 //! WhatsApp through four providers: inbound and outbound on each, and failover from each to each
 //! other.
 
+use domain::address::Address;
 use serde_json::{Value, json};
 
 use crate::fixtures::{Tenant, person};
@@ -174,7 +175,8 @@ fn find_conversation(tenant: &Tenant, integration: &str, person: &str) -> Value 
         let mut conversations = page["conversations"].as_array().unwrap().iter();
         let found = conversations.find(|conversation| {
             let address = conversation["contact"]["address"].as_str().unwrap_or_default();
-            conversation["integration"] == integration && address.trim_start_matches('+') == person
+            let is_with = Address::phone(address) == Address::phone(person);
+            conversation["integration"] == integration && is_with
         });
         found.cloned().ok_or_else(|| page.to_string())
     })

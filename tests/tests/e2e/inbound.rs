@@ -1,5 +1,6 @@
 //! Inbound messages: accepted once, of every type, and only from the provider.
 
+use std::fs;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,7 +9,7 @@ use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::fixtures::{Tenant, deliver, person, text_from};
-use crate::hub::{Client, DEFAULT_TIMEOUT, eventually, request, run_concurrently};
+use crate::hub::{Client, DEFAULT_TIMEOUT, HUB, eventually, request, run_concurrently};
 
 #[test]
 fn a_webhook_received_a_hundred_times_is_one_message_and_one_notification() {
@@ -159,11 +160,23 @@ fn a_message_too_large_for_the_queue_and_the_table_arrives_complete() {
     assert_eq!(notifications["deliveries"][0]["body"]["data"]["message"]["id"], message["id"]);
 }
 
+/// The bytes of a file of a message of this type, which begin as such a file does.
+fn bytes_of(kind: &str) -> Vec<u8> {
+    let start: &[u8] = match kind {
+        "image" => b"\xff\xd8\xff\xe0",
+        "video" => b"\0\0\0\x20ftypisom",
+        "audio" => b"OggS",
+        "sticker" => b"RIFF\x24\0\0\0WEBP",
+        _ => b"%PDF-1.7",
+    };
+    [start, b" the bytes of a ", kind.as_bytes()].concat()
+}
+
 /// Types of messages: the simulator's request, the resulting type, and a JSON pointer with its
 /// expected value.
 fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
     let file = |kind: &str, mime_type: &str, object: Value| {
-        let content = STANDARD.encode(format!("the bytes of a {kind}"));
+        let content = STANDARD.encode(bytes_of(kind));
         let media = json!({"mime_type": mime_type, "content_base64": content});
         json!({"type": kind, "object": object, "media": media})
     };
@@ -272,11 +285,33 @@ fn every_message_type_is_parsed_and_its_file_can_be_downloaded() {
             if link.status == 302 { Ok(link) } else { Err(link.to_string()) }
         });
         let file = request("GET", &link.headers["location"], &[], None);
-        assert_eq!(file.bytes, format!("the bytes of a {kind}").as_bytes(), "{file}");
-        assert_eq!(
-            file.headers.get("content-type").map(String::as_str),
-            message["media"]["mime_type"].as_str()
-        );
+        assert_eq!(file.bytes, bytes_of(kind), "{file}");
+        let header = |name: &str| file.headers.get(name).map(String::as_str);
+        assert_eq!(header("content-type"), message["media"]["mime_type"].as_str());
+        let expected = if *kind == "document" { "attachment" } else { "inline" };
+        assert_eq!(header("content-disposition"), Some(expected), "{kind}");
+    }
+}
+
+#[test]
+fn a_page_with_scripts_that_claims_to_be_an_image_is_downloaded_and_never_displayed() {
+    let tenant = Tenant::new("scripts");
+    let number = tenant.whatsapp(&json!({}));
+    for claimed in ["text/html", "image/svg+xml", "image/jpeg"] {
+        let from = person();
+        let content = STANDARD.encode("<script>alert(document.domain)</script>");
+        let media = json!({"mime_type": claimed, "content_base64": content});
+        number.writes(&json!({"from": from, "type": "document", "object": {}, "media": media}));
+        let message = tenant.until_messages(&from, 1).remove(0);
+        let path = format!("/messages/{}/media", message["id"].as_str().unwrap());
+        let link = eventually("the file", DEFAULT_TIMEOUT, || {
+            let link = tenant.api.get(&path);
+            if link.status == 302 { Ok(link) } else { Err(link.to_string()) }
+        });
+        let file = request("GET", &link.headers["location"], &[], None);
+        assert_eq!(file.status, 200, "{file}");
+        assert_eq!(file.headers["content-type"], "application/octet-stream", "{claimed}");
+        assert_eq!(file.headers["content-disposition"], "attachment", "{claimed}");
     }
 }
 
@@ -309,6 +344,45 @@ fn metas_handshake_returns_the_challenge_and_is_rejected_without_the_token() {
     for query in ["", "?hub.mode=subscribe&hub.challenge=1", "?hub.verify_token=&hub.challenge=1"] {
         let answer = request("GET", &format!("{}{query}", number.url), &[], None);
         assert_eq!(answer.status, 403, "{answer}");
+    }
+}
+
+#[test]
+fn a_rejected_webhook_is_logged_with_its_integration_and_counted() {
+    let tenant = Tenant::new("rejected");
+    let number = tenant.whatsapp(&json!({}));
+    let change = example::messages(&number.number, &[text_from("1", "wamid.FORGED", "not logged")]);
+    let body = example::escaped(&example::envelope(&[change]));
+    deliver(&number.url, &body, &example::signature("another-secret", &body)).expect(401);
+    let path = HUB.folder.join("logs/functions.log");
+    let lines = eventually("the log lines", DEFAULT_TIMEOUT, || {
+        let text = fs::read(&path).map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&text);
+        let own = text.lines().filter_map(|line| {
+            line.strip_prefix("[switchboard-webhook-whatsapp] ").map(ToOwned::to_owned)
+        });
+        let lines: Vec<String> = own.collect();
+        let is_logged = lines.iter().any(|line| line.contains(&number.integration));
+        if is_logged { Ok(lines) } else { Err(format!("{} lines", lines.len())) }
+    });
+    let line = lines.iter().find(|line| line.contains(&number.integration)).unwrap();
+    let logged: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&logged["level"], &logged["message"]),
+        (&json!("WARN"), &json!("webhook rejected"))
+    );
+    assert_eq!(logged["integration"], number.integration.as_str(), "{line}");
+    assert!(logged["reason"].as_str().unwrap().contains("signature"), "{line}");
+    assert!(!lines.iter().any(|line| line.contains("not logged")), "a body is in the log");
+    for (metric, part) in
+        [("WebhookRejected", "whatsapp_cloud"), ("VerificationFailed", "webhooks")]
+    {
+        let counted = lines.iter().any(|line| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == json!([["Part"]])
+                && (&line["Part"], &line[metric]) == (&json!(part), &json!(1))
+        });
+        assert!(counted, "no {metric} of {part}");
     }
 }
 

@@ -132,12 +132,20 @@ fn a_request_with_an_expired_lease_is_rejected() {
 }
 
 #[test]
-fn the_health_check_needs_no_key() {
+fn the_health_check_needs_no_key_and_shows_a_stranger_no_figures() {
     let status = Client::without_key().get("/").expect(200);
     assert_eq!(status["service"], "switchboard", "{status}");
     assert!(["ok", "starting", "degraded"].iter().any(|known| status["status"] == **known));
-    for field in ["queue_size", "uptime"] {
-        assert!(status[field].is_u64(), "{status}");
+    assert_eq!(status.as_object().unwrap().len(), 3, "no further fields: {status}");
+    assert_eq!(Client::without_key().get("/status").status, 401);
+    let of_all = Client::admin().get("/status").expect(200);
+    let tenant = Tenant::new("figures");
+    let own = tenant.api.get("/status").expect(200);
+    assert_eq!((&own["tenant"], &own["queue_size"]), (&json!(tenant.id), &json!(0)), "{own}");
+    for figures in [of_all, own] {
+        for field in ["queue_size", "processing", "uptime"] {
+            assert!(figures[field].is_u64(), "{field}: {figures}");
+        }
+        assert_eq!(figures["version"], status["version"], "{figures}");
     }
-    assert_eq!(status.as_object().unwrap().len(), 5, "no further fields: {status}");
 }

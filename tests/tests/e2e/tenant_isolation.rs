@@ -29,6 +29,7 @@ fn a_tenants_key_gives_no_access_to_another_tenant() {
         format!("/tenants/{id}"),
         format!("/tenants/{id}/keys"),
         format!("/tenants/{id}/automation"),
+        format!("/audit?tenant={id}"),
         format!("/conversations?tenant={id}"),
         format!("/integrations?tenant={id}"),
         format!("/messages/{message}?tenant={id}"),

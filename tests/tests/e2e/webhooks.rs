@@ -88,13 +88,22 @@ fn post(request: &WebhookRequest) -> Answer {
     to(&request.url, request)
 }
 
+/// Sends a webhook as a provider does: once more after a 5xx. A function that always fails still
+/// fails the test; one that this machine held for longer than the function's timeout does not.
+#[expect(clippy::print_stderr, reason = "a test that passes must not hide the first answer")]
 fn to(url: &str, request: &WebhookRequest) -> Answer {
     let headers: Vec<(&str, &str)> = request
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
         .collect();
-    self::request(request.method.as_str(), url, &headers, Some(&request.body))
+    let send = || self::request(request.method.as_str(), url, &headers, Some(&request.body));
+    let answer = send();
+    if answer.status < 500 {
+        return answer;
+    }
+    eprintln!("sent once more after {answer}");
+    send()
 }
 
 /// The expected result of a request.
@@ -513,11 +522,8 @@ fn published(provider: Provider) -> Vec<(String, example::Draft)> {
         other => format!("src/{other}/vectors.json"),
     };
     let file: Value = serde_json::from_slice(&std::fs::read(root.join(file)).unwrap()).unwrap();
-    let lists = ["vectors", "cases", "requests"].into_iter().filter_map(|name| file.get(name));
-    let list = lists.chain([&file]).find_map(Value::as_array).unwrap();
-    let is_accepted = |vector: &&Value| {
-        vector.get("accept").or_else(|| vector.get("accepted")) == Some(&Value::Bool(true))
-    };
+    let list = file.get("vectors").unwrap_or(&file).as_array().unwrap();
+    let is_accepted = |vector: &&Value| vector["accepted"] == true;
     let mut bodies = Vec::new();
     for (place, vector) in list.iter().enumerate().filter(|(_, vector)| is_accepted(vector)) {
         let body = vector.get("body").or_else(|| file.get("body")).and_then(Value::as_str);
@@ -545,8 +551,7 @@ fn published(provider: Provider) -> Vec<(String, example::Draft)> {
                 example::Body::Form(fields)
             }
         };
-        let name = ["id", "name", "what"].into_iter().find_map(|name| vector[name].as_str());
-        let name = format!("{provider}, vector {place}: {}", name.unwrap_or_default());
+        let name = format!("{provider}, vector {place}: {}", vector["name"]);
         bodies.push((name, example::Draft::posted(body)));
     }
     bodies

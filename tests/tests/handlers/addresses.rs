@@ -9,37 +9,38 @@ use domain::{Provider, TenantId};
 use http::{Method, StatusCode};
 use runtime::api::{Problem, handle};
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, SeededRng, sample};
+use testkit::sample;
 
 use crate::api::{Api, request};
+use crate::env::TestEnv;
 
 /// URLs in a private network, in every notation.
 pub(crate) const PRIVATE: [&str; 25] = [
-    "http://127.0.0.1/hook",
+    "https://127.0.0.1/hook",
     "https://10.0.0.5/hook",
-    "http://172.16.9.1:8080/",
-    "http://192.168.1.1/",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://100.64.0.1/",
-    "http://0.0.0.0/",
+    "https://172.16.9.1:8080/",
+    "https://192.168.1.1/",
+    "https://169.254.169.254/latest/meta-data/",
+    "https://100.64.0.1/",
+    "https://0.0.0.0/",
     // Decimal, octal, hexadecimal, short and percent-encoded.
-    "http://2130706433/",
-    "http://0177.0.0.1/",
-    "http://0x7f.0.0.1/",
-    "http://127.1/",
-    "http://%31%32%37.0.0.1/",
-    "http://[::1]/",
-    "http://[fd00:ec2::254]/",
-    "http://[fe80::1]/",
-    "http://[::ffff:10.0.0.5]/",
-    "http://[::ffff:a9fe:a9fe]/",
-    "http://[64:ff9b::a00:5]/",
-    "http://localhost:8787/hook",
-    "http://LOCALHOST./",
-    "http://n8n/webhook/acme",
-    "http://printer.local/",
-    "http://metadata.google.internal/",
-    "http://nas.home.arpa/",
+    "https://2130706433/",
+    "https://0177.0.0.1/",
+    "https://0x7f.0.0.1/",
+    "https://127.1/",
+    "https://%31%32%37.0.0.1/",
+    "https://[::1]/",
+    "https://[fd00:ec2::254]/",
+    "https://[fe80::1]/",
+    "https://[::ffff:10.0.0.5]/",
+    "https://[::ffff:a9fe:a9fe]/",
+    "https://[64:ff9b::a00:5]/",
+    "https://localhost:8787/hook",
+    "https://LOCALHOST./",
+    "https://n8n/webhook/acme",
+    "https://printer.local/",
+    "https://metadata.google.internal/",
+    "https://nas.home.arpa/",
     "https://inside.example.com/hook",
 ];
 
@@ -67,15 +68,12 @@ impl Resolver for FakeResolver {
     }
 }
 
-type TestTenants =
-    Tenants<accounts::Repository, FakeCredentials, FakeClock, SeededRng, FakeResolver>;
-
-pub(crate) fn tenants(api: &Api) -> TestTenants {
+pub(crate) fn tenants(api: &Api) -> Tenants<TestEnv> {
     Tenants {
         store: api.store.accounts.clone(),
         credential_store: api.credential_store.clone(),
         clock: api.clock.clone(),
-        rng: SeededRng::new(1),
+        rng: api.rng.clone(),
         resolver: FakeResolver,
         skip_tenant_checks: false,
     }
@@ -154,4 +152,41 @@ async fn a_public_url_is_accepted_and_an_unresolvable_host_gets_a_warning() {
     let gone = json!({ "kind": "push", "url": "https://gone.example.com/" });
     let view = set(&api, &acme, &gone).await.unwrap();
     assert!(view["warning"].as_str().unwrap().contains("does not resolve"), "{view}");
+}
+
+#[tokio::test]
+async fn an_automation_without_tls_is_rejected_whoever_sets_it() {
+    let api = Api::new().await;
+    let platform = TenantId::platform();
+    for (http_client, allow_private_network) in
+        [(&sample::tenant("acme"), false), (&platform, false), (&platform, true)]
+    {
+        for url in PUBLIC.into_iter().chain(PRIVATE) {
+            let url = url.replacen("https", "http", 1);
+            for kind in ["push", "pull"] {
+                let body = json!({ "kind": kind, "url": url,
+                    "allow_private_network": allow_private_network });
+                let problem = set(&api, http_client, &body).await.unwrap_err();
+                assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+                let found = (problem.code.as_str(), problem.field.as_deref());
+                assert_eq!(found, ("insecure_url", Some("url")), "{body}");
+                assert!(problem.detail.contains("https"), "{}", problem.detail);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_url_without_tls_is_rejected_whoever_sets_it() {
+    for provider in Provider::ALL.iter().filter(|provider| !provider.channels().is_empty()) {
+        let api = Api::new().await;
+        let acme = sample::tenant("acme");
+        let mut body = providers::example::creation_request(*provider, &acme);
+        body["settings"]["base_url"] = "http://provider.example.com".into();
+        let request = request(Method::POST, "/integrations", &TenantId::platform(), &body);
+        let problem = handle(&api.integrations("-"), &request).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{provider}: {problem:?}");
+        assert_eq!(problem.field.as_deref(), Some("settings.base_url"), "{provider}");
+        assert!(problem.detail.contains("https"), "{provider}: {}", problem.detail);
+    }
 }

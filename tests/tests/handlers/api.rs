@@ -9,13 +9,15 @@ use domain::sender::SendError;
 use domain::tenant::{Principal, Scope, Tenant};
 use http::{Method, Request, Response, StatusCode};
 use runtime::HttpClient;
-use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::api::{ApiReply, ApiRequest, Client, Problem, handle};
 use serde_json::{Value, json};
 use testkit::{FakeClock, FakeCredentials, Faults, SeededRng, sample};
 use tests::Repositories;
+use tests::sample::audit;
 
 use crate::addresses::tenants;
 use crate::common::Table;
+use crate::env::TestEnv;
 
 /// A provider for which every token belongs to this account.
 pub(crate) struct Owner(&'static str);
@@ -37,7 +39,7 @@ pub(crate) struct Api {
     pub(crate) table_faults: Faults,
     pub(crate) store: Repositories,
     pub(crate) credential_store: FakeCredentials,
-    rng: SeededRng,
+    pub(crate) rng: SeededRng,
 }
 
 impl Api {
@@ -48,7 +50,7 @@ impl Api {
         for name in ["acme", "spy"] {
             let id = sample::tenant(name);
             let tenant = Tenant { id, name: name.to_owned(), created_at: clock.now() };
-            store.accounts.create_tenant(&tenant).await.unwrap();
+            store.accounts.create_tenant(&tenant, &audit(&tenant.id)).await.unwrap();
         }
         Self { clock, table, table_faults, store, credential_store, rng: SeededRng::new(1) }
     }
@@ -65,10 +67,7 @@ impl Api {
     }
 
     /// The resource, where every token belongs to the account `owner`.
-    pub(crate) fn integrations(
-        &self,
-        owner: &'static str,
-    ) -> Integrations<accounts::Repository, FakeCredentials, Owner, FakeClock, SeededRng> {
+    pub(crate) fn integrations(&self, owner: &'static str) -> Integrations<TestEnv<Owner>> {
         Integrations {
             store: self.store.accounts.clone(),
             credential_store: self.credential_store.clone(),
@@ -87,8 +86,13 @@ pub(crate) fn request(method: Method, path: &str, tenant: &TenantId, body: &Valu
         query: Vec::new(),
         idempotency_key: None,
         body: Bytes::from(body.to_string()),
-        principal: Some(Principal { tenant: tenant.clone(), scopes: vec![Scope::Admin] }),
+        principal: Some(Principal {
+            tenant: tenant.clone(),
+            scopes: vec![Scope::Admin],
+            key: None,
+        }),
         base_url: "https://hub.example.com".to_owned(),
+        client: Client::default(),
     }
 }
 
@@ -111,7 +115,7 @@ async fn a_tenant_must_prove_that_an_account_is_its_own() {
 #[tokio::test]
 async fn only_the_operator_sets_a_base_url() {
     let api = Api::new().await;
-    let settings = json!({ "phone_number_id": "111", "base_url": "http://10.0.0.5" });
+    let settings = json!({ "phone_number_id": "111", "base_url": "https://10.0.0.5" });
     let acme = sample::tenant("acme");
     let problem = api.create_integration(&acme, "111", number(&settings)).await.unwrap_err();
     assert_eq!(problem.status, StatusCode::FORBIDDEN);
@@ -125,7 +129,7 @@ async fn only_the_operator_sets_a_base_url() {
 async fn only_the_operator_allows_an_automation_in_a_private_network() {
     let api = Api::new().await;
     let resource = tenants(&api);
-    let body = json!({ "kind": "push", "url": "http://10.0.0.5/", "allow_private_network": true });
+    let body = json!({ "kind": "push", "url": "https://10.0.0.5/", "allow_private_network": true });
     let set = async |tenant: &TenantId| {
         let path = "/tenants/acme/automation";
         handle(&resource, &request(Method::PUT, path, tenant, &body)).await

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use accounts::model::automation::{Automation, Push};
 use accounts::ports::Automations;
-use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
 use domain::message::{Direction, Status};
+use domain::notification::{Notification, NotificationData, NotificationKind};
 use domain::ports::Clock;
 use domain::task::{NotificationTask, VERSION};
 use jiff::Timestamp;
@@ -277,12 +278,36 @@ async fn an_automation_that_returns_410_is_disabled_until_it_is_set_again() {
     assert!(push.disabled_at.is_some());
     assert_eq!(world.table.notifications()[0].state, NotificationState::GivenUp);
     assert!(world.own.is_empty());
-    accounts::ports::Registry::set_automation(&world.store.accounts, &world.acme, &sample::push())
-        .await
-        .unwrap();
+    accounts::ports::Registry::set_automation(
+        &world.store.accounts,
+        &world.acme,
+        &tests::sample::push(),
+        &tests::sample::audit(&world.acme),
+    )
+    .await
+    .unwrap();
     put(&world, "three").await;
     process_queue(&world).await;
     assert_eq!(world.receiver.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_410_of_an_endpoint_that_was_replaced_does_not_disable_the_new_one() {
+    let world = World::standard().await;
+    world.receiver.script([(410, None)]);
+    let Automation::Push(old) = tests::sample::push() else { panic!("it must be a push") };
+    let url = "https://automation.test/new".to_owned();
+    let new = Automation::Push(Push { url, secret_at: world.clock.now(), ..old });
+    let (store, acme, set) = (world.store.accounts.clone(), world.acme.clone(), new.clone());
+    world.receiver.meanwhile(async move {
+        let record = tests::sample::audit(&acme);
+        accounts::ports::Registry::set_automation(&store, &acme, &set, &record).await.unwrap();
+    });
+    put(&world, "one").await;
+    advance_minutes(&world, 1).await;
+    assert_eq!(world.store.accounts.automation(&world.acme).await.unwrap(), new);
+    assert_eq!(world.receiver.requests().len(), 2, "the notification is sent to the new endpoint");
+    assert_eq!(world.table.notifications()[0].state, NotificationState::Delivered);
 }
 
 #[tokio::test]

@@ -6,22 +6,22 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use accounts::model::automation::Automation;
 use accounts::ports::{AccountClaim, Registry};
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::automation::Automation;
 use domain::conversation::Conversation;
 use domain::integration::Integration;
 use domain::message::{Message, Status};
 use domain::ports::Clock;
-use domain::pull::Job;
-use domain::record::StoredEvent;
 use domain::sender::SendError;
 use domain::task::HandedOver;
-use domain::{NotificationId, Provider, TenantId};
+use domain::{NotificationId, Provider, Retention, TenantId};
+use endpoints::handlers::dispatch::WebhookDispatcher;
 use endpoints::repository::keys;
+use events::model::StoredEvent;
 use events::ports::EventReader;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use messaging::ports::MessageReader;
 use runtime::HttpClient;
@@ -31,10 +31,14 @@ use serde_json::{Value, json};
 use testkit::cloud::dynamo::Attribute;
 use testkit::{
     FakeBucket, FakeClock, FakeCredentials, FakeQueue, Faults, Received, SeededRng, Side,
-    SimulatedTable, sample,
+    SimulatedTables, sample,
 };
 use tests::Repositories;
+use tests::sample::audit;
+use work::model::Job;
 use work::ports::JobReader;
+
+use crate::env::TestEnv;
 
 /// The signing secret of notifications.
 pub(crate) const SIGNING: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
@@ -78,7 +82,7 @@ impl World {
         let table = Table::new(&clock);
         table.insert_integration(&whatsapp, &[]).await;
         table.insert_integration(&telegram, &[]).await;
-        table.insert_automation(&acme, &sample::push()).await;
+        table.insert_automation(&acme, &tests::sample::push()).await;
         let credential_store = FakeCredentials::new(&clock)
             .with(&whatsapp, providers::whatsapp_cloud::example::credentials())
             .with(&telegram, providers::telegram::example::credentials());
@@ -103,10 +107,7 @@ impl World {
     }
 
     /// The consumer context of a handler. `counts_attempts` as in its `run`.
-    pub(crate) fn context(
-        &self,
-        counts_attempts: bool,
-    ) -> ConsumerContext<FakeQueue, FakeQueue, FakeBucket, FakeClock, SeededRng> {
+    pub(crate) fn context(&self, counts_attempts: bool) -> ConsumerContext<TestEnv> {
         ConsumerContext {
             queue: self.own.clone().with_faults(&self.faults),
             dead_letters: self.dead.clone(),
@@ -210,27 +211,37 @@ pub(crate) struct StoredNotification {
     pub(crate) attempts: i64,
 }
 
-/// The hub's table, for setup and assertions: its calls do not fail and do not count for fault
-/// injection. Clones share one table.
+/// The hub's tables, for setup and assertions: their calls do not fail and do not count for fault
+/// injection. Clones share the tables.
 #[derive(Clone)]
 pub(crate) struct Table {
-    simulated: SimulatedTable,
+    simulated: SimulatedTables,
     without_faults: Repositories,
 }
 
-fn repository(table: &SimulatedTable) -> Repositories {
-    Repositories::new(&table.config(), SimulatedTable::NAME.to_owned())
+fn repositories(tables: &SimulatedTables) -> Repositories {
+    Repositories::new(&tables.config(), str::to_owned)
 }
 
 impl Table {
     pub(crate) fn new(clock: &FakeClock) -> Self {
-        let simulated = SimulatedTable::new(clock);
-        Self { without_faults: repository(&simulated), simulated }
+        let simulated = SimulatedTables::new(clock);
+        Self { without_faults: repositories(&simulated), simulated }
     }
 
     /// The repository for a handler, with the faults of `faults`.
     pub(crate) fn store(&self, faults: &Faults) -> Repositories {
-        repository(&self.simulated.clone().with_faults(faults))
+        repositories(&self.simulated.clone().with_faults(faults))
+    }
+
+    /// The repository with this retention, without faults.
+    pub(crate) fn keeping(&self, retention: Option<Retention>) -> Repositories {
+        Repositories::keeping(&self.simulated.config(), str::to_owned, retention)
+    }
+
+    /// Deletes the expired items of a feature, as DynamoDB does. Returns their number.
+    pub(crate) fn delete_expired(&self, feature: &str, now: Timestamp) -> usize {
+        self.simulated.with(|dynamo| dynamo.delete_expired(feature, now.as_millisecond()))
     }
 
     /// The repository without faults.
@@ -240,18 +251,37 @@ impl Table {
 
     /// Writes an integration, replacing the one with its id.
     pub(crate) async fn insert_integration(&self, integration: &Integration, paths: &[String]) {
-        let written =
-            self.without_faults.accounts.put_integration(integration, paths, None).await.unwrap();
+        let accounts = &self.without_faults.accounts;
+        let audit = audit(&integration.tenant);
+        let written = accounts.put_integration(integration, paths, None, &audit).await.unwrap();
         assert_eq!(written, AccountClaim::Granted);
     }
 
     /// Sets a tenant's automation.
     pub(crate) async fn insert_automation(&self, tenant: &TenantId, automation: &Automation) {
-        self.without_faults.accounts.set_automation(tenant, automation).await.unwrap();
+        let accounts = &self.without_faults.accounts;
+        accounts.set_automation(tenant, automation, &audit(tenant)).await.unwrap();
     }
 
-    /// The tenants and ids of every item under a key `T#<tenant>#<kind>#<id>` with this sort key.
-    fn ids<T: FromStr>(&self, kind: &str, sort: &str) -> Vec<(TenantId, T)> {
+    /// The items of a feature's table whose partition key ends with `suffix`, as text.
+    pub(crate) fn items_as_text(&self, feature: &str, suffix: &str) -> Vec<String> {
+        self.simulated.with(|dynamo| {
+            let keys = dynamo.keys(feature).filter(|(pk, _)| pk.ends_with(suffix));
+            let items = keys.filter_map(|(pk, sk)| dynamo.item(feature, pk, sk));
+            items.map(|item| format!("{item:?}")).collect()
+        })
+    }
+
+    /// Deletes an item, to get the state that an earlier version of the hub left.
+    pub(crate) fn delete_item(&self, feature: &str, pk: &str, sk: &str) {
+        let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
+        let request = json!({ "TableName": feature, "Key": key });
+        self.simulated.with(|dynamo| dynamo.call("DeleteItem", &request, 0)).unwrap();
+    }
+
+    /// The tenants and ids of every item in a feature's table under a key
+    /// `T#<tenant>#<kind>#<id>` with this sort key.
+    fn ids<T: FromStr>(&self, feature: &str, kind: &str, sort: &str) -> Vec<(TenantId, T)> {
         let id = |pk: &str| {
             let mut parts = pk.strip_prefix("T#")?.splitn(3, '#');
             let tenant = parts.next()?.parse().ok()?;
@@ -259,7 +289,7 @@ impl Table {
             Some((tenant, parts.next()?.parse().ok()?))
         };
         self.simulated.with(|dynamo| {
-            let keys = dynamo.keys(SimulatedTable::NAME).filter(|(_, sk)| *sk == sort);
+            let keys = dynamo.keys(feature).filter(|(_, sk)| *sk == sort);
             keys.filter_map(|(pk, _)| id(pk)).collect()
         })
     }
@@ -267,7 +297,7 @@ impl Table {
     /// Every message of every tenant.
     pub(crate) async fn messages(&self) -> Vec<Message> {
         let mut messages = Vec::new();
-        for (tenant, id) in self.ids("MSG", "MSG") {
+        for (tenant, id) in self.ids("messaging", "MSG", "MSG") {
             messages
                 .push(self.without_faults.messages.message(&tenant, id).await.unwrap().unwrap().0);
         }
@@ -277,7 +307,7 @@ impl Table {
     /// Every conversation of every tenant.
     pub(crate) async fn conversations(&self) -> Vec<Conversation> {
         let mut conversations = Vec::new();
-        for (tenant, id) in self.ids("C", "CONV") {
+        for (tenant, id) in self.ids("messaging", "C", "CONV") {
             conversations.push(
                 self.without_faults.messages.conversation(&tenant, id).await.unwrap().unwrap(),
             );
@@ -288,7 +318,7 @@ impl Table {
     /// Every event of every tenant.
     pub(crate) async fn events(&self) -> Vec<StoredEvent> {
         let mut events = Vec::new();
-        for (tenant, id) in self.ids("EVENT", "EVENT") {
+        for (tenant, id) in self.ids("events", "EVENT", "EVENT") {
             events.push(self.without_faults.events.event(&tenant, id).await.unwrap().unwrap());
         }
         events
@@ -297,7 +327,7 @@ impl Table {
     /// Every job of every tenant.
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
-        for (tenant, id) in self.ids("JOB", "JOB") {
+        for (tenant, id) in self.ids("work", "JOB", "JOB") {
             jobs.push(self.without_faults.jobs.job(&tenant, id).await.unwrap().unwrap());
         }
         jobs
@@ -308,7 +338,7 @@ impl Table {
         let notification = |(tenant, id): (TenantId, NotificationId)| {
             let key = keys::delivery(&tenant, id);
             self.simulated.with(|dynamo| {
-                let item = dynamo.item(SimulatedTable::NAME, &key.pk, &key.sk).unwrap();
+                let item = dynamo.item("endpoints", &key.pk, &key.sk).unwrap();
                 let state = match item["state"].text().unwrap() {
                     "pending" => NotificationState::Pending,
                     "sending" => NotificationState::Sending,
@@ -320,20 +350,33 @@ impl Table {
                 StoredNotification { id, state, attempts }
             })
         };
-        self.ids("DELIVERY", "DELIVERY").into_iter().map(notification).collect()
+        self.ids("endpoints", "DELIVERY", "DELIVERY").into_iter().map(notification).collect()
+    }
+
+    /// Moves an item to another sort key, as an earlier version stored it.
+    pub(crate) fn replace_key(&self, feature: &str, (pk, sk): (&str, &str), new_sk: &str) {
+        self.simulated.with(|dynamo| {
+            let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
+            let request = json!({ "TableName": feature, "Key": key });
+            let found = dynamo.call("GetItem", &request, 0).unwrap();
+            let mut item = found["Item"].clone();
+            item["sk"]["S"] = new_sk.into();
+            dynamo.call("DeleteItem", &request, 0).unwrap();
+            dynamo.call("PutItem", &json!({ "TableName": feature, "Item": item }), 0).unwrap();
+        });
     }
 
     /// The number of scheduled retries.
     pub(crate) fn scheduled(&self) -> usize {
         self.simulated.with(|dynamo| {
-            dynamo.keys(SimulatedTable::NAME).filter(|(pk, _)| pk.starts_with("DUE#")).count()
+            dynamo.keys("endpoints").filter(|(pk, _)| pk.starts_with("DUE#")).count()
         })
     }
 
     /// The time when the first scheduled retry is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.simulated.with(|dynamo| {
-            let retries = dynamo.keys(SimulatedTable::NAME);
+            let retries = dynamo.keys("endpoints");
             let retries = retries.filter(|(pk, _)| pk.starts_with("DUE#"));
             let first = retries.filter_map(|(_, sk)| sk.split('#').next()?.parse().ok()).min();
             first.map(|ms| Timestamp::from_millisecond(ms).unwrap())
@@ -343,7 +386,7 @@ impl Table {
     /// The total number of failovers of all messages.
     pub(crate) fn failovers(&self) -> u32 {
         self.simulated.with(|dynamo| {
-            let items = dynamo.items(SimulatedTable::NAME);
+            let items = dynamo.items("messaging");
             let to = items.filter_map(|item| item.get("handed_over")?.text());
             to.map(|to| serde_json::from_str::<HandedOver>(to).unwrap().failover.generation).sum()
         })
@@ -447,7 +490,14 @@ struct ProviderState {
     accepted: Vec<Value>,
     read: Vec<String>,
     token: Option<String>,
+    /// The response to accepted messages, if it is not that of WhatsApp or Telegram.
+    acceptance: Option<(u16, Value)>,
+    /// Every file that a customer sends, if it is not [`JPEG`].
+    file: Option<&'static [u8]>,
 }
+
+/// A file that a customer sends.
+pub(crate) const JPEG: &[u8] = b"\xff\xd8\xff\xe0JPEG";
 
 impl FakeProvider {
     fn new(faults: &Faults) -> Self {
@@ -462,6 +512,16 @@ impl FakeProvider {
     /// Sets the behavior of `account` after the script ends.
     pub(crate) fn always(&self, account: &str, behavior: Behavior) {
         self.state.lock().unwrap().always.insert(account.to_owned(), behavior);
+    }
+
+    /// Sets the response to accepted messages: status and body.
+    pub(crate) fn accept_with(&self, answer: (u16, Value)) {
+        self.state.lock().unwrap().acceptance = Some(answer);
+    }
+
+    /// Sets the file that customers send.
+    pub(crate) fn file(&self, file: &'static [u8]) {
+        self.state.lock().unwrap().file = Some(file);
     }
 
     /// Sets the only valid token.
@@ -495,8 +555,20 @@ fn answer(status: u16, body: &Value, retry_after: Option<u64>) -> Response<Bytes
 }
 
 impl ProviderState {
-    /// The response of the provider to an accepted call.
-    fn accept(&mut self, path: &str, body: &Value) -> Value {
+    /// The response of the provider to an accepted call: status and body.
+    fn accept(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+        if let Some(answer) = &self.acceptance {
+            // A look-up sends no message.
+            if method != Method::GET {
+                self.accepted.push(body.clone());
+            }
+            return answer.clone();
+        }
+        (200, self.accept_json(path, body))
+    }
+
+    /// The response of WhatsApp or Telegram to an accepted call.
+    fn accept_json(&mut self, path: &str, body: &Value) -> Value {
         if let Some(method) = path.split("/bot").nth(1).and_then(|rest| rest.split('/').nth(1)) {
             if method == "getFile" {
                 return json!({ "ok": true, "result": { "file_id": "1", "file_path": "photos/1.jpg" } });
@@ -528,7 +600,7 @@ impl HttpClient for FakeProvider {
         let Ok(answered) = self.faults.count_call("call the provider") else {
             return Err(SendError::Connect);
         };
-        let path = request.uri().path().to_owned();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let token = request.headers().get("authorization").and_then(|t| t.to_str().ok());
         let token = token.map(|token| token.trim_start_matches("Bearer ").to_owned());
         let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
@@ -543,14 +615,17 @@ impl HttpClient for FakeProvider {
         if path.contains("/file/bot") || path.starts_with("/files/") {
             return match behavior {
                 Behavior::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
-                _ if answered => Ok(Response::new(Bytes::from_static(b"JPEG"))),
+                _ if answered => Ok(Response::new(Bytes::from_static(state.file.unwrap_or(JPEG)))),
                 _ => Err(SendError::NoAnswer),
             };
         }
         let response = match behavior {
-            Behavior::Accept => Ok(answer(200, &state.accept(&path, &body), None)),
+            Behavior::Accept => {
+                let (status, body) = state.accept(&method, &path, &body);
+                Ok(answer(status, &body, None))
+            }
             Behavior::AcceptWithoutResponse => {
-                state.accept(&path, &body);
+                state.accept(&method, &path, &body);
                 Err(SendError::NoAnswer)
             }
             Behavior::Timeout => Err(SendError::NoAnswer),
@@ -568,6 +643,9 @@ type Answer = (u16, Option<u64>);
 /// succeeds.
 type Failing = Box<dyn Fn(Timestamp, usize) -> Option<Duration> + Send + Sync>;
 
+/// What happens while a request is in progress.
+type Meanwhile = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// An automation that returns the responses of its script, then 204. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct FakeReceiver {
@@ -575,6 +653,7 @@ pub(crate) struct FakeReceiver {
     requests: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
     always: Arc<Mutex<Option<u16>>>,
     failing: Arc<Mutex<Option<(FakeClock, Failing)>>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     faults: Faults,
 }
 
@@ -585,8 +664,14 @@ impl FakeReceiver {
             requests: Arc::default(),
             always: Arc::default(),
             failing: Arc::default(),
+            meanwhile: Arc::default(),
             faults: faults.clone(),
         }
+    }
+
+    /// Sets what happens while the next request is in progress.
+    pub(crate) fn meanwhile(&self, act: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::pin(act));
     }
 
     /// Sets the next responses.
@@ -630,6 +715,10 @@ impl WebhookClient for FakeReceiver {
         _allow_private_network: bool,
     ) -> Result<Response<Bytes>, GuardedHttpError> {
         tokio::task::yield_now().await;
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
         let answered = self
             .faults
             .count_call("notify the automation")
@@ -656,20 +745,9 @@ impl WebhookClient for FakeReceiver {
     }
 }
 
-/// The webhook dispatcher.
-pub(crate) type WebhookDispatcher = endpoints::handlers::dispatch::WebhookDispatcher<
-    endpoints::Repository,
-    accounts::Repository,
-    FakeCredentials,
-    FakeQueue,
-    FakeReceiver,
-    FakeClock,
-    SeededRng,
->;
-
 impl World {
     /// The webhook dispatcher, with `queue` for its retries.
-    pub(crate) fn dispatcher(&self, queue: &FakeQueue) -> WebhookDispatcher {
+    pub(crate) fn dispatcher(&self, queue: &FakeQueue) -> WebhookDispatcher<TestEnv> {
         WebhookDispatcher {
             store: self.store.endpoints.clone(),
             accounts: self.store.accounts.clone(),

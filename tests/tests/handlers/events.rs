@@ -4,9 +4,6 @@ use bytes::Bytes;
 use domain::event::{InboundEvent, Receipt};
 use domain::message::Status;
 use domain::ports::{Clock, Publisher};
-use domain::record::{
-    BodyLocation, EventBody, EventRecord, Kind, ReplayStatus, State, StoredEvent,
-};
 use domain::task::{Parked, ReplayTask};
 use domain::tenant::{Principal, Scope};
 use domain::webhook::MAX_BODY_BYTES;
@@ -15,16 +12,18 @@ use events::api::Events;
 use events::handlers::parked::RecordParked;
 use events::handlers::record::RecordEvent;
 use events::handlers::replay::Replayer;
+use events::model::{BodyLocation, EventBody, EventRecord, Kind, ReplayStatus, State, StoredEvent};
 use events::ports::EventLog;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
-use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::api::{ApiReply, ApiRequest, Client, Problem, handle};
 use serde_json::{Value, json};
-use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
+use testkit::{FakeQueue, SeededRng, sample};
 
 use crate::common::{World, faults_at_each_call, inject};
+use crate::env::TestEnv;
 
-fn recorder(world: &World) -> RecordEvent<events::Repository, FakeBucket, FakeClock> {
+fn recorder(world: &World) -> RecordEvent<TestEnv> {
     RecordEvent {
         store: world.store.events.clone(),
         bucket: world.bucket.clone(),
@@ -32,9 +31,7 @@ fn recorder(world: &World) -> RecordEvent<events::Repository, FakeBucket, FakeCl
     }
 }
 
-fn parked_recorder(
-    world: &World,
-) -> RecordParked<events::Repository, accounts::Repository, FakeBucket> {
+fn parked_recorder(world: &World) -> RecordParked<TestEnv> {
     RecordParked {
         store: world.store.events.clone(),
         directory: world.store.accounts.clone(),
@@ -43,7 +40,7 @@ fn parked_recorder(
 }
 
 /// The replay worker; `world.media` is the event queue.
-fn replayer(world: &World) -> Replayer<events::Repository, FakeBucket, FakeQueue, FakeClock> {
+fn replayer(world: &World) -> Replayer<TestEnv> {
     Replayer {
         store: world.store.events.clone(),
         bucket: world.bucket.clone(),
@@ -334,7 +331,7 @@ impl Api {
         handle(&self.resource(), &request(http_client, method, address, body)).await
     }
 
-    fn resource(&self) -> Events<events::Repository, FakeBucket, FakeQueue, FakeClock, SeededRng> {
+    fn resource(&self) -> Events<TestEnv> {
         let world = &self.world;
         Events {
             store: world.store.events.clone(),
@@ -391,8 +388,13 @@ fn request(
         query,
         idempotency_key: None,
         body: Bytes::from(body.to_string()),
-        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal {
+            tenant: sample::tenant(tenant),
+            scopes: scopes.to_vec(),
+            key: None,
+        }),
         base_url: "https://hub.example.com".to_owned(),
+        client: Client::default(),
     }
 }
 
@@ -442,6 +444,25 @@ async fn parked_events_are_listed_by_state_and_are_not_replayable() {
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "not_replayable"));
     let shown = api.get(ADMIN, &format!("/events/{id}")).await.unwrap();
     assert_eq!(shown["raw"], json!({ "text": "nonsense" }));
+}
+
+#[tokio::test]
+async fn an_event_dated_in_the_future_is_shown_with_its_time_of_receipt() {
+    let api = Api::new().await;
+    let event = paid(&api.world, "evt_1");
+    // An earlier version stored the provider's time unchanged.
+    let dated = Some(event.received_at + std::time::Duration::from_hours(1));
+    let record = EventRecord { occurred_at: dated, ..EventRecord::of(&event) };
+    let body = BodyLocation::Inline(json!({ "raw": {} }).to_string());
+    let stored = StoredEvent { record, body };
+    api.world.store.events.record_event(&stored, None).await.unwrap();
+    let shown = api.get(READER, &format!("/events/{}", event.event_id())).await.unwrap();
+    let listed = api.get(READER, "/events").await.unwrap();
+    for shown in [&shown, &listed["events"][0]] {
+        assert_eq!(shown["occurred_at"], json!(event.received_at), "{shown}");
+    }
+    // The id of a replayed message is derived from the stored time.
+    assert_eq!(records(&api.world).await[0].occurred_at, dated);
 }
 
 #[tokio::test]
@@ -661,6 +682,55 @@ async fn a_failed_replay_has_its_reason_and_continues_after_a_redrive() {
     process_replays(&api.world).await;
     assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "done");
     assert_eq!(api.world.media.len(), 3);
+}
+
+#[tokio::test]
+async fn a_third_replay_of_a_tenant_is_refused_until_one_has_ended() {
+    let api = Api::new().await.with_events(3).await;
+    let start = async |extra: &Value| {
+        api.world.clock.advance(std::time::Duration::from_secs(1));
+        api.post(ADMIN, "/events/replay", range(&api, extra)).await
+    };
+    let running = [start(&json!({})).await.unwrap(), start(&json!({})).await.unwrap()];
+    let refused = start(&json!({})).await.unwrap_err();
+    assert_eq!((refused.status.as_u16(), refused.code.as_str()), (409, "too_many_replays"));
+    for replay in &running {
+        assert!(refused.detail.contains(replay["replay"].as_str().unwrap()), "{}", refused.detail);
+    }
+    assert_eq!(api.world.automation.len(), 2, "nothing is queued");
+    start(&json!({ "dry_run": true })).await.unwrap();
+    process_replays(&api.world).await;
+    start(&json!({})).await.unwrap();
+    start(&json!({})).await.unwrap();
+    assert!(start(&json!({})).await.is_err());
+    // Their records are lost: without progress, they no longer count.
+    api.world.clock.advance(events::model::REPLAY_LEASE);
+    start(&json!({})).await.unwrap();
+    start(&json!({})).await.unwrap();
+    assert!(start(&json!({})).await.is_err());
+}
+
+#[tokio::test]
+async fn of_replays_that_begin_together_two_run() {
+    for seed in 1..20 {
+        let api = Api::new().await.with_events(1).await;
+        // Each request reaches another sandbox.
+        let sandboxes: Vec<_> = (0..6)
+            .map(|number| Events { rng: SeededRng::new(100 * seed + number), ..api.resource() })
+            .collect();
+        let body = range(&api, &json!({}));
+        let request = request(ADMIN, Method::POST, "/events/replay", &body);
+        let started = sandboxes.iter().map(|sandbox| handle(sandbox, &request));
+        let started = futures::future::join_all(started).await;
+        let count = |wanted: fn(&Problem) -> bool| {
+            started.iter().filter(|one| one.as_ref().is_err_and(wanted)).count()
+        };
+        assert_eq!(started.iter().filter(|one| one.is_ok()).count(), 2);
+        // The others are refused, or met each other too often.
+        let refused = count(|problem| problem.code == "too_many_replays");
+        assert_eq!(refused + count(|problem| problem.code == "unavailable"), 4);
+        assert_eq!(api.world.automation.len(), 2);
+    }
 }
 
 #[tokio::test]

@@ -3,22 +3,25 @@
 
 use std::time::Duration;
 
+use accounts::model::circuit::{Circuit, State};
 use accounts::ports::Circuits;
-use domain::circuit::{Breaker, Circuit, State};
-use domain::integration::{DeliveryPolicy, Integration, Settings};
+use domain::circuit::Breaker;
+use domain::integration::{Integration, Settings};
 use domain::message::{Message, Status};
 use domain::ports::Clock;
 use domain::task::{FailoverPlan, OutboundAction, OutboundTask, VERSION};
 use domain::{IntegrationId, Provider};
+use messaging::handlers::sender::Sender;
 use messaging::ports::Inbox;
 use serde_json::{Value, json};
 use testkit::sample;
 
 use crate::common::{Behavior, World, faults_at_each_call, inject};
+use crate::env::TestEnv;
 use crate::sender::sender;
 
 /// A world whose tenant has these WhatsApp numbers.
-async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
+pub(crate) async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
     let world = World::fifo().await;
     let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
     let numbers: Vec<_> = numbers.collect();
@@ -300,7 +303,7 @@ async fn an_open_circuit_does_not_hold_a_message_while_another_integration_recov
     world.provider.always("222", Behavior::Unreachable);
     // Both circuits are open: the second for a day, the first until its next probe.
     for (integration, is_failing) in integrations.iter().zip([false, true]) {
-        let mut circuit = domain::circuit::Circuit::default();
+        let mut circuit = accounts::model::circuit::Circuit::default();
         for _ in 0..3 {
             circuit = circuit.failed(BREAKER, world.clock.now(), "503");
         }
@@ -330,9 +333,7 @@ async fn a_short_retry_after_causes_no_failover() {
 #[tokio::test]
 async fn an_unknown_outcome_fails_over_only_with_at_least_once_delivery() {
     let (world, mut integrations) = hub(&["111", "222"]).await;
-    if let Settings::WhatsappCloud(settings) = &mut integrations[0].settings {
-        settings.delivery = DeliveryPolicy::AtLeastOnce;
-    }
+    integrations[0] = sample::at_least_once(integrations[0].clone());
     world.table.insert_integration(&integrations[0], &[]).await;
     world.provider.always("111", Behavior::AcceptWithoutResponse);
     enqueue(&world, &integrations, "hello", 60).await;
@@ -340,6 +341,24 @@ async fn an_unknown_outcome_fails_over_only_with_at_least_once_delivery() {
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(tried(&world), ["111", "222"]);
     assert_eq!(world.provider.accepted().len(), 2, "at-least-once delivery allows a duplicate");
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_failover_in_doubt_ends_as_unknown() {
+    let (world, mut integrations) = hub(&["111", "222"]).await;
+    integrations[0] = sample::at_least_once(integrations[0].clone());
+    world.table.insert_integration(&integrations[0], &[]).await;
+    world.provider.always("111", Behavior::AcceptWithoutResponse);
+    world.provider.always("222", error(400, 131_026, None));
+    enqueue(&world, &integrations, "hello", 60).await;
+    world.run_until_empty(&sender(&world, Provider::WhatsappCloud), true).await;
+    let message = world.message().await;
+    assert_eq!(
+        (message.status, tried(&world)),
+        (Status::Unknown, vec!["111".into(), "222".into()])
+    );
+    assert_eq!(message.history.last().unwrap().code.as_deref(), Some("131026"));
+    assert_eq!(world.notifications().len(), 1);
 }
 
 #[tokio::test]
@@ -402,7 +421,7 @@ async fn failover_to_another_provider_uses_its_queue() {
     let other = testkit::FakeQueue::fifo(&world.clock);
     let queues =
         [(Provider::WhatsappCloud, world.own.clone()), (Provider::Telegram, other.clone())];
-    let worker = messaging::handlers::sender::Sender {
+    let worker = Sender {
         outbound: messaging::outbound::Outbound::of_all(queues),
         ..sender(&world, Provider::WhatsappCloud)
     };
@@ -499,7 +518,7 @@ impl TwoSenders {
             [(&self.world, Provider::WhatsappCloud), (&self.telegram, Provider::Telegram)]
         {
             let outbound = messaging::outbound::Outbound::of_all(queues());
-            let sender = messaging::handlers::sender::Sender { outbound, ..sender(hub, provider) };
+            let sender = Sender { outbound, ..sender(hub, provider) };
             processed += hub.batch(&sender, true).await;
             if self.world.faults.is_failing() {
                 // Start a new process after a crash.
@@ -669,7 +688,7 @@ async fn world_with_deduplication(seconds: u64) -> World {
     let mut custom = sample::receive_only(&world.acme, Provider::Custom, None);
     let mut settings = providers::custom::example::sending_settings("https://graph.test");
     settings["send"]["remembers_id_seconds"] = json!(seconds);
-    custom.settings = Settings::Own(settings);
+    custom.settings = Settings(settings);
     let key = (providers::custom::API_KEY.to_owned(), vec!["key".into()]);
     world.credential_store.rotate(custom.id, domain::Credentials::new([key]));
     world.table.insert_integration(&custom, &[]).await;
@@ -677,10 +696,10 @@ async fn world_with_deduplication(seconds: u64) -> World {
     world
 }
 
-fn custom_sender(world: &World) -> crate::sender::TestSender {
+fn custom_sender(world: &World) -> Sender<TestEnv> {
     let queues = [Provider::Custom, Provider::WhatsappCloud].map(|p| (p, world.own.clone()));
     let outbound = messaging::outbound::Outbound::of_all(queues);
-    messaging::handlers::sender::Sender { outbound, ..sender(world, Provider::Custom) }
+    Sender { outbound, ..sender(world, Provider::Custom) }
 }
 
 /// The same, after the queue was processed while the provider showed these behaviors.

@@ -13,10 +13,11 @@ use runtime::webhook::{WebhookHandler, handle as receive};
 use runtime::{CachedDirectory, HttpClient};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, FakeQueue, SeededRng};
+use testkit::{FakeQueue, SeededRng};
 
 use crate::addresses::tenants;
 use crate::api::{Api, request};
+use crate::env::TestEnv;
 
 /// A provider that accepts every request.
 #[derive(Clone, Copy)]
@@ -28,9 +29,7 @@ impl HttpClient for AcceptingProvider {
     }
 }
 
-fn integrations(
-    api: &Api,
-) -> Integrations<accounts::Repository, FakeCredentials, AcceptingProvider, FakeClock, SeededRng> {
+fn integrations(api: &Api) -> Integrations<TestEnv<AcceptingProvider>> {
     Integrations {
         store: api.store.accounts.clone(),
         credential_store: api.credential_store.clone(),
@@ -74,7 +73,7 @@ async fn answer(
     url: &str,
     (name, value): (&str, &str),
 ) -> StatusCode {
-    let handler = WebhookHandler {
+    let handler = WebhookHandler::<_, TestEnv<AcceptingProvider>> {
         directory: CachedDirectory::new(api.store.accounts.clone(), api.clock.clone()),
         credential_store: api.credential_store.clone(),
         inbound: Some(FakeQueue::fifo(&api.clock)),
@@ -82,6 +81,7 @@ async fn answer(
         events: FakeQueue::fifo(&api.clock),
         parked: FakeQueue::standard(&api.clock),
         certificates: CertificateClient::new(AcceptingProvider),
+        clock: api.clock.clone(),
         base_url: None,
     };
     let newer = Credentials::new([(name.to_owned(), vec![SecretString::from(value)])]);
@@ -90,7 +90,7 @@ async fn answer(
     let signed = (example::of(provider).sign)(example, &draft, &credentials, url, Seed::FIXED);
     let suffix = url.rsplit('/').next().map(ToOwned::to_owned);
     let request = WebhookRequest { path_suffix: suffix, ..signed };
-    receive(&handler, example::webhook(provider, example), &api.clock, request).await.status
+    receive(&handler, example::webhook(provider, example), request).await.status
 }
 
 #[tokio::test]
@@ -165,6 +165,28 @@ async fn whatsapp_settings_that_create_an_integration_show_its_generated_secret_
     for (method, body) in [(Method::GET, json!({})), (Method::PUT, body)] {
         let again = call(&api, method, path, &body).await.to_string();
         assert!(!again.contains("generated_credentials") && !again.contains(secret), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_takes_over_an_integration_is_shown_its_new_secret_once() {
+    let api = Api::new().await;
+    let (provider, name) = (Provider::Evolution, "EVOLUTION_WEBHOOK_TOKEN");
+    let mut body = example::creation_request(provider, &"acme".parse().unwrap());
+    body["settings"] = json!({ "instance": "front-desk" });
+    let created = call(&api, Method::POST, "/integrations", &body).await;
+    assert!(created.get("generated_credentials").is_none(), "{created}");
+    let operators = body["credentials"][name].as_str().unwrap();
+    let path = format!("/integrations/{}", created["id"].as_str().unwrap());
+    let own = json!({ "settings": { "instance": "reception" },
+        "credentials": { "EVOLUTION_API_KEY": "the-tenants-own-key" } });
+    let taken_over = call_as(&api, "acme", Method::PUT, &path, &own).await;
+    let secret = taken_over["generated_credentials"][name].as_str().unwrap();
+    assert!(secret.len() >= 32 && secret != operators, "{taken_over}");
+    for (method, body) in [(Method::GET, json!({})), (Method::PUT, own)] {
+        let again = call_as(&api, "acme", method, &path, &body).await.to_string();
+        assert!(again.contains(name) && !again.contains("generated_credentials"), "{again}");
+        assert!(!again.contains(secret) && !again.contains(operators), "{again}");
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use accounts::model::automation::Automation;
 use domain::Content;
-use domain::automation::Automation;
 use domain::conversation::Conversation;
 use domain::event::InboundEvent;
 use domain::message::Message;
@@ -12,14 +12,15 @@ use domain::ports::Clock;
 use domain::task::MediaTask;
 use messaging::handlers::inbound::Inbound;
 use messaging::ports::{MediaState, MessageReader};
+use providers::whatsapp_cloud::SERVICE_WINDOW;
 use runtime::batch::{ReceiveContext, Worker};
-use testkit::{FakeBucket, FakeQueue, sample};
+use testkit::sample;
 
 use crate::common::{World, faults_at_each_call, inject};
+use crate::env::TestEnv;
 
-fn worker(
-    world: &World,
-) -> Inbound<messaging::Repository, accounts::Repository, work::Repository, FakeBucket, FakeQueue> {
+/// The consumer of inbound messages, whose jobs are in the same table.
+pub(crate) fn worker(world: &World) -> Inbound<work::Repository, TestEnv> {
     Inbound {
         store: world.store.messages.clone(),
         accounts: world.store.accounts.clone(),
@@ -63,7 +64,7 @@ async fn a_message_is_stored_with_its_conversation_and_notified() {
     assert_eq!(archived, [serde_json::to_string(&event).unwrap()], "the whole event, for replays");
     world.notify_all().await;
     let requests = world.receiver.requests();
-    let notification: domain::automation::Notification =
+    let notification: domain::notification::Notification =
         serde_json::from_slice(&requests[0].1).unwrap();
     assert_eq!(notification.data.message, message);
     assert_eq!(notification.data.conversation.as_ref(), Some(conversation));
@@ -145,7 +146,10 @@ async fn content_too_large_for_the_table_is_stored_as_a_file() {
     let Content::Document { media } = &message.content else { panic!("not a document") };
     assert_eq!(media.url, Some(format!("/messages/{}/media", message.id)));
     let (_, state) = world.store.messages.message(&world.acme, message.id).await.unwrap().unwrap();
-    let Some(MediaState::Stored { key }) = state else { panic!("no file: {state:?}") };
+    let Some(MediaState::Stored { key, content_type }) = state else {
+        panic!("no file: {state:?}")
+    };
+    assert_eq!(content_type, "application/json");
     let stored: Content = serde_json::from_slice(&world.bucket.object(&key).unwrap()).unwrap();
     assert_eq!(stored, Content::Text { text: "x".repeat(250 * 1024) });
     assert!(world.media.is_empty(), "there is nothing to fetch");
@@ -174,9 +178,10 @@ async fn a_tenant_without_an_enabled_automation_is_not_notified() {
     world.table.insert_automation(&world.acme, &Automation::None).await;
     put(&world, "1", &text(&world, "wamid.1")).await;
     world.run_until_empty(&worker(&world), false).await;
-    world.table.insert_automation(&world.acme, &sample::push()).await;
-    let now = world.clock.now();
-    accounts::ports::DisableEndpoint::disable(&world.store.accounts, &world.acme, now)
+    let automation = tests::sample::push();
+    world.table.insert_automation(&world.acme, &automation).await;
+    let (now, endpoint) = (world.clock.now(), automation.push().unwrap());
+    accounts::ports::DisableEndpoint::disable(&world.store.accounts, &world.acme, endpoint, now)
         .await
         .unwrap();
     put(&world, "2", &text(&world, "wamid.2")).await;
@@ -270,6 +275,9 @@ async fn a_message_with_an_impossible_time_is_stored_once_and_not_dated_in_the_f
         put(&world, "3", &text(&world, "wamid.2")).await;
         world.run_until_empty(&worker(&world), false).await;
         assert_eq!(conversation().await.last_inbound_message.as_deref(), Some("wamid.2"), "{date}");
-        assert!(conversation().await.in_service_window(world.clock.now()), "{date}");
+        assert!(
+            conversation().await.in_service_window(world.clock.now(), SERVICE_WINDOW),
+            "{date}"
+        );
     }
 }

@@ -14,12 +14,16 @@ use domain::{Integration, Provider, TenantId};
 use http::{Method, StatusCode};
 use messaging::handlers::inbound::Inbound;
 use messaging::ports::MessageReader;
-use runtime::api::{ApiRequest, Problem, handle};
+use providers::whatsapp_cloud::SERVICE_WINDOW;
+use runtime::api::{ApiRequest, Client, Problem, handle};
 use serde_json::{Value, json};
 use testkit::sample;
+use tests::sample::audit;
 use work::api::inbound::InboundMessages;
 
 use crate::common::World;
+use crate::env::TestEnv;
+use crate::inbound::worker;
 
 /// A world with the tenants `acme` and `globex`.
 async fn hub() -> World {
@@ -27,7 +31,7 @@ async fn hub() -> World {
     for name in ["acme", "globex"] {
         let id = sample::tenant(name);
         let tenant = Tenant { id, name: name.to_owned(), created_at: world.clock.now() };
-        world.store.accounts.create_tenant(&tenant).await.unwrap();
+        world.store.accounts.create_tenant(&tenant, &audit(&tenant.id)).await.unwrap();
     }
     world
 }
@@ -44,8 +48,13 @@ fn request(
         query: Vec::new(),
         idempotency_key: None,
         body: body.to_string().into(),
-        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal {
+            tenant: sample::tenant(tenant),
+            scopes: scopes.to_vec(),
+            key: None,
+        }),
         base_url: "https://hub.example.com".to_owned(),
+        client: Client::default(),
     }
 }
 
@@ -54,7 +63,7 @@ async fn submit(
     http_client: (&str, &[Scope]),
     body: &Value,
 ) -> Result<Value, Problem> {
-    let resource = InboundMessages {
+    let resource = InboundMessages::<TestEnv> {
         store: world.store.jobs.clone(),
         accounts: world.store.accounts.clone(),
         events: world.media.clone(),
@@ -200,7 +209,7 @@ fn integration_with_account(tenant: &TenantId, provider: Provider) -> Integratio
         _ => {
             let settings = json!({ "from": "+15550008888", "whatsapp_from": "+15550009999",
                 "instance": "shop", "messages_per_second": 7, "delivery": "at_most_once" });
-            let settings = Settings::Own(settings.as_object().unwrap().clone());
+            let settings = Settings(settings.as_object().unwrap().clone());
             Integration { settings, ..sample::receive_only(tenant, provider, Some(ACCOUNT)) }
         }
     }
@@ -227,7 +236,7 @@ async fn an_account_of_an_untrusted_integration_gets_409_in_every_notation() {
         world.table.insert_integration(&own, &[]).await;
         let id = own.id.to_string();
         let mut names = vec![ACCOUNT, "+15550007777", " +1 (555) 000-7777", id.as_str()];
-        if matches!(own.settings, Settings::Own(_)) {
+        if own.settings.0.contains_key("from") {
             names.extend(["15550008888", "+15550008888", "1 555 000 9999", "shop", " shop"]);
         }
         for to in names {
@@ -264,16 +273,27 @@ async fn an_account_of_another_tenant_gets_409_even_if_it_is_trusted() {
     }
 }
 
+#[tokio::test]
+async fn a_number_that_another_tenant_has_not_proven_is_free() {
+    // Anybody could write a number into a setting, and so block its owner's programs.
+    for (provider, setting, value) in [
+        (Provider::Twilio, "from", "+15550008888"),
+        (Provider::Twilio, "whatsapp_from", "+15550009999"),
+        (Provider::Evolution, "instance", "shop"),
+    ] {
+        let world = hub().await;
+        let of_globex = integration_with_account(&sample::tenant("globex"), provider);
+        assert_eq!(of_globex.settings.0[setting], value);
+        world.table.insert_integration(&of_globex, &[]).await;
+        submit_to(&world, value).await.unwrap();
+        let proven = of_globex.account.as_deref().unwrap();
+        assert_account_held(submit_to(&world, proven).await, proven);
+    }
+}
+
 /// Processes the inbound queue until it is empty.
 async fn process_inbound(world: &World) {
-    let consumer = Inbound {
-        store: world.store.messages.clone(),
-        accounts: world.store.accounts.clone(),
-        jobs: world.store.jobs.clone(),
-        bucket: world.bucket.clone(),
-        automation: world.automation.clone(),
-        media: world.automation.clone(),
-    };
+    let consumer = Inbound { media: world.automation.clone(), ..worker(world) };
     world.run_until_empty(&consumer, false).await;
 }
 
@@ -340,7 +360,7 @@ async fn the_number_of_a_trusted_integration_sets_the_channel() {
         process_inbound(&world).await;
         let person = providers::address(Provider::Twilio, "+15550001").unwrap();
         let conversation = conversation(&world, channel, ACCOUNT, &person).await;
-        assert!(conversation.in_service_window(world.clock.now()), "{channel}");
+        assert!(conversation.in_service_window(world.clock.now(), SERVICE_WINDOW), "{channel}");
     }
 }
 
@@ -376,16 +396,16 @@ async fn a_message_dated_in_the_future_has_its_receipt_time() {
         let now = world.clock.now();
         let last_inbound = read().await.last_inbound_at.unwrap();
         assert!(
-            last_inbound <= now && read().await.in_service_window(now),
+            last_inbound <= now && read().await.in_service_window(now, SERVICE_WINDOW),
             "{timestamp}: {last_inbound}"
         );
         world.clock.advance(Duration::from_hours(25));
-        assert!(!read().await.in_service_window(world.clock.now()), "{timestamp}");
+        assert!(!read().await.in_service_window(world.clock.now(), SERVICE_WINDOW), "{timestamp}");
         // The customer writes again, through Meta.
         let event = sample::text_event(&number, &person, "wamid.2", world.clock.now());
         world.put("conv", "2", &event).await;
         process_inbound(&world).await;
-        assert!(read().await.in_service_window(world.clock.now()), "{timestamp}");
+        assert!(read().await.in_service_window(world.clock.now(), SERVICE_WINDOW), "{timestamp}");
         assert_eq!(read().await.last_inbound_message.as_deref(), Some("wamid.2"));
     }
 }
@@ -393,7 +413,7 @@ async fn a_message_dated_in_the_future_has_its_receipt_time() {
 #[tokio::test]
 async fn an_unverified_message_opens_no_service_window() {
     let world = hub().await;
-    world.table.insert_automation(&world.acme, &sample::pull(false)).await;
+    world.table.insert_automation(&world.acme, &tests::sample::pull(false)).await;
     let person = "15550001555";
     let mut body = hello();
     (body["to"], body["from"]) = ("333".into(), person.into());

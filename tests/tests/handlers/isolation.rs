@@ -5,20 +5,23 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use accounts::api::integrations::Integrations;
+use accounts::operator_credentials::is_template_list;
 use accounts::ports::Registry;
 use bytes::Bytes;
 use domain::ports::{CredentialReader, Freshness};
 use domain::sender::SendError;
 use domain::{Integration, IntegrationId, Provider, TenantId};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use providers::example;
 use runtime::HttpClient;
 use runtime::api::{Problem, handle};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use testkit::{FakeClock, FakeCredentials, SeededRng, Side, sample};
+use testkit::{SeededRng, Side, sample};
+use voice::api::Voice;
 
 use crate::api::{Api, request};
+use crate::env::TestEnv;
 
 /// A provider for which every token belongs to the requested account.
 #[derive(Clone, Default)]
@@ -51,10 +54,7 @@ impl Hub {
         Self { api, provider, rng: SeededRng::new(3), skip_tenant_checks: false }
     }
 
-    fn resource(
-        &self,
-    ) -> Integrations<accounts::Repository, FakeCredentials, AgreeableProvider, FakeClock, SeededRng>
-    {
+    fn resource(&self) -> Integrations<TestEnv<AgreeableProvider>> {
         Integrations {
             store: self.api.store.accounts.clone(),
             credential_store: self.api.credential_store.clone(),
@@ -255,7 +255,8 @@ async fn a_tenant_cannot_redirect_the_operators_credentials() {
             let before = hub.create(provider, &TenantId::platform(), &base(provider)).await;
             let body = json!({ "settings": settings });
             let changed = hub.change(&before, &acme(), &body).await;
-            if providers::spec(provider).selects_target(&name) {
+            let selects_target = providers::spec(provider).selects_target(&name);
+            if selects_target || is_template_list(provider, &name) {
                 let problem = changed.unwrap_err();
                 assert_refused(&problem, &what);
                 assert!(problem.field.unwrap().starts_with("settings."), "{what}");
@@ -399,6 +400,36 @@ async fn a_tenant_cannot_register_an_account_with_the_operators_credentials() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn with_operator_credentials_only_the_operator_creates_voice_tokens() {
+    let hub = Hub::new().await;
+    let (provider, platform) = (Provider::Twilio, TenantId::platform());
+    let voice = Voice::<TestEnv> {
+        accounts: hub.api.store.accounts.clone(),
+        credential_store: hub.api.credential_store.clone(),
+        clock: hub.api.clock.clone(),
+    };
+    let create = async |integration: &Integration, principal: &TenantId| {
+        let body = json!({ "tenant_id": "acme", "identity": "anna", "application_sid": "AP1",
+            "integration": integration.id });
+        handle(&voice, &request(Method::POST, "/voice/token", principal, &body)).await
+    };
+    let operators = hub.create(provider, &platform, &base(provider)).await;
+    assert_refused(&create(&operators, &acme()).await.unwrap_err(), "a token");
+    assert_eq!(create(&operators, &platform).await.unwrap().status, StatusCode::CREATED);
+    let own = hub.create(provider, &acme(), &base(provider)).await;
+    assert_eq!(create(&own, &acme()).await.unwrap().status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_tenant_lists_the_templates_of_its_own_twilio_account() {
+    let hub = Hub::new().await;
+    let own = hub.create(Provider::Twilio, &acme(), &base(Provider::Twilio)).await;
+    let body = json!({ "settings": with_another(Provider::Twilio, "templates") });
+    hub.change(&own, &acme(), &body).await.unwrap();
+    assert_ne!(hub.stored(own.id).await.settings, own.settings);
 }
 
 #[tokio::test]

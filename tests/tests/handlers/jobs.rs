@@ -4,69 +4,73 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use accounts::model::automation::Automation;
 use accounts::ports::Registry;
 use bytes::Bytes;
-use domain::automation::{Automation, NotificationKind};
+use domain::JobId;
 use domain::event::InboundEvent;
+use domain::job::JobStatus;
+use domain::notification::NotificationKind;
 use domain::ports::Clock;
-use domain::pull::{Job, JobStatus, MAX_ATTEMPTS};
 use domain::tenant::{Principal, Scope};
 use http::{Method, StatusCode};
-use messaging::handlers::inbound::Inbound;
 use messaging::ports::EnqueueJob;
-use runtime::api::{ApiRequest, Problem, Resource, handle};
+use runtime::api::{ApiRequest, Client, Problem, Resource, handle};
 use serde_json::{Value, json};
-use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
+use testkit::{FakeClock, SeededRng, sample};
+use tests::sample::audit;
 use work::api::inbound::InboundMessages;
 use work::api::queue::Queue;
-use work::api::status::Status;
+use work::api::status::{HealthCache, Status};
+use work::ending::JobRepositories;
+use work::handlers::sweep;
+use work::model::MAX_ATTEMPTS;
 use work::ports::{HealthReader, JobStats};
+use work::waiting::HeldSlot;
 
 use crate::common::{World, faults_at_each_call, inject};
+use crate::env::TestEnv;
+use crate::inbound::worker;
 
-type TestQueue =
-    Queue<work::Repository, accounts::Repository, messaging::Repository, FakeClock, SeededRng>;
-
-fn queue(world: &World) -> TestQueue {
-    Queue {
-        store: world.store.jobs.clone(),
+fn repositories(world: &World) -> JobRepositories {
+    JobRepositories {
+        jobs: world.store.jobs.clone(),
         accounts: world.store.accounts.clone(),
         messages: world.store.messages.clone(),
-        clock: world.clock.clone(),
-        rng: SeededRng::default(),
     }
 }
 
-fn consumer(
-    world: &World,
-) -> Inbound<messaging::Repository, accounts::Repository, work::Repository, FakeBucket, FakeQueue> {
-    Inbound {
-        store: world.store.messages.clone(),
-        accounts: world.store.accounts.clone(),
-        jobs: world.store.jobs.clone(),
-        bucket: world.bucket.clone(),
-        automation: world.automation.clone(),
-        media: world.media.clone(),
+pub(crate) fn queue(world: &World) -> Queue<TestEnv> {
+    Queue {
+        repositories: repositories(world),
+        clock: world.clock.clone(),
+        rng: SeededRng::default(),
+        waiting: HeldSlot::default(),
     }
+}
+
+pub(crate) fn status(world: &World) -> Status<FakeClock> {
+    let (store, clock) = (world.store.jobs.clone(), world.clock.clone());
+    Status { store, clock, cache: HealthCache::default() }
 }
 
 /// A world whose tenant's workers pull jobs; `notify` as in its automation.
-async fn pull_world(notify: bool) -> World {
+pub(crate) async fn pull_world(notify: bool) -> World {
     let world = World::fifo().await;
-    world.table.insert_automation(&world.acme, &sample::pull(notify)).await;
+    world.table.insert_automation(&world.acme, &tests::sample::pull(notify)).await;
     world
 }
 
 /// Receives a text message and processes it.
-async fn receive_text(world: &World, person: &str, id: &str) {
+pub(crate) async fn receive_text(world: &World, person: &str, id: &str) {
     let event = sample::text_event(&world.whatsapp, person, id, world.clock.now());
     world.put(person, id, &event).await;
-    world.run_until_empty(&consumer(world), false).await;
+    world.run_until_empty(&worker(world), false).await;
 }
 
-const WORKER: (&str, &[Scope]) = ("acme", &[Scope::Worker]);
+pub(crate) const WORKER: (&str, &[Scope]) = ("acme", &[Scope::Worker]);
 
-async fn call<R: Resource>(
+pub(crate) async fn call<R: Resource>(
     resource: &R,
     (tenant, scopes): (&str, &[Scope]),
     method: Method,
@@ -81,8 +85,13 @@ async fn call<R: Resource>(
         query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         idempotency_key: None,
         body: body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
-        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal {
+            tenant: sample::tenant(tenant),
+            scopes: scopes.to_vec(),
+            key: None,
+        }),
         base_url: "https://hub.example.com".to_owned(),
+        client: Client::default(),
     };
     let reply = handle(resource, &request).await?;
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
@@ -110,14 +119,7 @@ async fn get_job(world: &World, job: &Value) -> Value {
 }
 
 async fn run_schedule(world: &World) -> usize {
-    work::handlers::sweep::handle(
-        &world.store.jobs,
-        &world.store.accounts,
-        &world.store.messages,
-        &world.clock,
-    )
-    .await
-    .unwrap()
+    sweep::handle(&repositories(world), &world.clock).await.unwrap()
 }
 
 fn is_lease_expired(answer: &Result<Value, Problem>) -> bool {
@@ -163,18 +165,18 @@ async fn with_a_fault_at_any_call_a_message_becomes_one_job() {
     let world = pull_world(false).await;
     let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
     world.put("1", "a", &event).await;
-    world.run_until_empty(&consumer(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     for fault in faults_at_each_call(world.faults.calls()) {
         let world = pull_world(false).await;
         let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
         inject(&world.faults, fault);
         world.put("1", "a", &event).await;
         for _batch in 0..3 {
-            world.batch(&consumer(&world), false).await;
+            world.batch(&worker(&world), false).await;
         }
         world.faults.clear();
         world.put("2", "b", &event).await;
-        world.run_until_empty(&consumer(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         let jobs = world.table.jobs().await;
         assert_eq!(jobs.len(), 1, "{fault:?}");
         assert_eq!(jobs[0].id.message(), world.message().await.id);
@@ -272,7 +274,9 @@ fn job_notifications(world: &World) -> Vec<(NotificationKind, String)> {
     let requests = world.receiver.requests();
     let mut notifications: Vec<_> = requests
         .iter()
-        .map(|(_, body)| serde_json::from_slice::<domain::automation::Notification>(body).unwrap())
+        .map(|(_, body)| {
+            serde_json::from_slice::<domain::notification::Notification>(body).unwrap()
+        })
         .filter_map(|notification| Some((notification.kind, notification.data.job?.reason)))
         .collect();
     notifications.sort_by(|one, other| one.1.cmp(&other.1));
@@ -322,11 +326,17 @@ async fn a_job_fails_with_its_fifth_expired_lease() {
     let world = pull_world(false).await;
     receive_text(&world, "1", "wamid.1").await;
     receive_text(&world, "1", "wamid.2").await;
+    let mut last = Value::Null;
     for attempt in 1..=MAX_ATTEMPTS {
-        assert_eq!(next_job(&world).await["attempt"], attempt);
+        last = next_job(&world).await;
+        assert_eq!(last["attempt"], attempt);
         world.clock.advance(Duration::from_mins(1));
     }
     assert_eq!(run_schedule(&world).await, 1);
+    for (action, body) in [("complete", json!({})), ("fail", json!({ "reason": "late" }))] {
+        let late = post_job(&world, &last, action, &body).await;
+        assert!(is_lease_expired(&late), "{action}: {late:?}");
+    }
     let job = next_job(&world).await;
     assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.2");
     let failed = world.table.jobs().await.into_iter().find(|job| job.status == JobStatus::Failed);
@@ -335,16 +345,31 @@ async fn a_job_fails_with_its_fifth_expired_lease() {
 }
 
 #[tokio::test]
+async fn a_job_whose_lease_expired_is_not_in_process_for_the_health_check() {
+    let world = pull_world(false).await;
+    receive_text(&world, "1", "wamid.1").await;
+    next_job(&world).await;
+    let counts = async || {
+        run_schedule(&world).await;
+        let health = world.store.jobs.health().await.unwrap().unwrap();
+        (health.queued, health.processing)
+    };
+    assert_eq!(counts().await, (0, 1));
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(counts().await, (1, 0));
+}
+
+#[tokio::test]
 async fn a_job_without_its_message_fails_and_the_next_one_is_returned() {
     let world = pull_world(false).await;
-    let lost = sample::job_from(&world.whatsapp, "1", "gone", world.clock.now());
-    world.store.jobs.enqueue_job(&lost).await.unwrap();
+    let lost = sample::message_from(&world.whatsapp, "1", "gone", world.clock.now());
+    world.store.jobs.enqueue_job(&lost, Duration::from_hours(1)).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     receive_text(&world, "2", "wamid.1").await;
     let job = next_job(&world).await;
     assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.1");
     let jobs: Vec<_> = world.table.jobs().await;
-    let gone = jobs.iter().find(|job| job.id == lost.id).unwrap();
+    let gone = jobs.iter().find(|job| job.id == JobId::of(lost.id)).unwrap();
     assert_eq!(
         (gone.status, gone.reason.as_deref()),
         (JobStatus::Failed, Some("the message no longer exists"))
@@ -410,9 +435,7 @@ async fn jobs_are_isolated_by_tenant_and_scope_and_invalid_fields_are_named() {
     assert_eq!(get_job(&world, &job).await["status"], "processing");
 }
 
-fn inbound_api(
-    world: &World,
-) -> InboundMessages<work::Repository, accounts::Repository, FakeQueue, FakeClock> {
+fn inbound_api(world: &World) -> InboundMessages<TestEnv> {
     InboundMessages {
         store: world.store.jobs.clone(),
         accounts: world.store.accounts.clone(),
@@ -428,7 +451,7 @@ async fn an_ingested_message_gets_a_job_id_and_a_queue_position() {
     let ingest: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
     let (id, created_at) = (world.acme.clone(), world.clock.now());
     let tenant = domain::tenant::Tenant { id, name: "Acme".to_owned(), created_at };
-    world.store.accounts.create_tenant(&tenant).await.unwrap();
+    world.store.accounts.create_tenant(&tenant, &audit(&world.acme)).await.unwrap();
     let receive = async |id: &str| {
         let body = json!({ "from": "+1", "to": "desk", "message": { "text": "hi" },
             "timestamp": "2026-11-20T11:59:00Z", "message_id": id });
@@ -446,7 +469,7 @@ async fn an_ingested_message_gets_a_job_id_and_a_queue_position() {
     assert_eq!(answer["estimated_processing_time"], 16, "two jobs of eight seconds");
     let events = world.media.bodies::<InboundEvent>();
     assert_eq!(answer["event_id"], events[0].event_id().to_string());
-    world.run_until_empty(&consumer(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(receive("m-1").await["queue_position"], 2, "the duplicate has the same position");
     assert_eq!(next_job(&world).await["payload"]["message"]["provider_message_id"], "wamid.2");
     let job = next_job(&world).await;
@@ -456,19 +479,36 @@ async fn an_ingested_message_gets_a_job_id_and_a_queue_position() {
     assert_eq!(message["text"], "hi");
     assert_eq!(receive("m-1").await["queue_position"], 0);
     // Without pulling workers, the response has no queue fields.
-    world.store.accounts.set_automation(&world.acme, &Automation::None).await.unwrap();
+    world
+        .store
+        .accounts
+        .set_automation(&world.acme, &Automation::None, &audit(&world.acme))
+        .await
+        .unwrap();
     let answer = receive("m-2").await;
     assert_eq!(answer.as_object().unwrap().len(), 2, "{answer}");
 }
 
 #[tokio::test]
-async fn the_health_check_needs_no_key() {
+async fn the_health_check_needs_no_key_and_the_figures_of_all_tenants_need_the_platforms() {
     let world = pull_world(false).await;
-    let resource = Status { store: world.store.jobs.clone(), clock: world.clock.clone() };
-    let health = async || call(&resource, ("nobody", &[]), Method::GET, "/", None).await.unwrap();
+    let figures = ("platform", &[Scope::Admin][..]);
+    // Each request reaches a new sandbox, which has not cached the health yet.
+    let health = async || {
+        let resource = status(&world);
+        let shown = call(&resource, ("nobody", &[]), Method::GET, "/", None).await.unwrap();
+        let figures = call(&resource, figures, Method::GET, "/status", None).await.unwrap();
+        let fields: Vec<&String> = shown.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["service", "status", "version"], "a stranger gets no figures");
+        for (field, value) in shown.as_object().unwrap() {
+            assert_eq!(figures[field], *value);
+        }
+        figures
+    };
     let first = health().await;
     assert_eq!((&first["status"], &first["uptime"]), (&json!("starting"), &json!(0)));
     assert_eq!(first["service"], "switchboard");
+    assert!(first.get("tenant").is_none() && first.get("completed").is_none(), "{first}");
     for (person, minute) in ["1", "2", "3"].into_iter().zip(0..) {
         receive_text(&world, person, person).await;
         run_schedule(&world).await;
@@ -483,13 +523,46 @@ async fn the_health_check_needs_no_key() {
     run_schedule(&world).await;
     assert_eq!(health().await["status"], "ok");
     // After the tenant stops pulling, the schedule expires its remaining jobs.
-    world.store.accounts.set_automation(&world.acme, &Automation::None).await.unwrap();
+    world
+        .store
+        .accounts
+        .set_automation(&world.acme, &Automation::None, &audit(&world.acme))
+        .await
+        .unwrap();
     run_schedule(&world).await;
     assert_eq!(world.store.jobs.health().await.unwrap().unwrap().queued, 3);
     world.clock.advance(Duration::from_hours(1));
     assert_eq!(run_schedule(&world).await, 3);
     run_schedule(&world).await;
     assert_eq!(health().await["queue_size"], 0);
+}
+
+#[tokio::test]
+async fn a_tenants_key_gets_the_figures_of_its_own_jobs_only() {
+    let world = pull_world(false).await;
+    let resource = status(&world);
+    let figures = async |tenant: &str, scope: Scope, path: &str| {
+        call(&resource, (tenant, &[scope]), Method::GET, path, None).await
+    };
+    for person in ["1", "2", "3"] {
+        receive_text(&world, person, person).await;
+    }
+    next_job(&world).await;
+    run_schedule(&world).await;
+    let own = figures("acme", Scope::Read, "/status").await.unwrap();
+    assert_eq!((&own["tenant"], &own["queue_size"]), (&json!("acme"), &json!(2)));
+    assert_eq!((&own["processing"], &own["completed"]), (&json!(1), &json!(0)));
+    assert_eq!(own["status"], "ok");
+    let other = figures("globex", Scope::Read, "/status").await.unwrap();
+    assert_eq!((&other["tenant"], &other["queue_size"]), (&json!("globex"), &json!(0)));
+    let foreign = figures("globex", Scope::Read, "/status?tenant=acme").await.unwrap_err();
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let named = figures("platform", Scope::Admin, "/status?tenant=acme").await.unwrap();
+    assert_eq!((&named["tenant"], &named["queue_size"]), (&json!("acme"), &json!(2)));
+    for scope in [Scope::Send, Scope::Worker, Scope::Ingest] {
+        let problem = figures("acme", scope, "/status").await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::FORBIDDEN, "{scope:?}");
+    }
 }
 
 /// The observations of all workers.
@@ -503,7 +576,7 @@ struct Observations {
 }
 
 async fn run_worker(
-    resource: Arc<TestQueue>,
+    resource: Arc<Queue<TestEnv>>,
     clock: FakeClock,
     number: u64,
     observations: Arc<Mutex<Observations>>,
@@ -549,22 +622,11 @@ async fn ten_crashing_workers_complete_each_job_once_in_order() {
     for person in 0..customers {
         for number in 0..EACH {
             let name = format!("{person}-{number}");
-            let mut job =
-                sample::job_from(&world.whatsapp, &person.to_string(), &name, world.clock.now());
-            job.created_at += Duration::from_millis(number as u64);
-            let mut message = sample::outbound(&world.whatsapp, &name, world.clock.now());
-            message.conversation = job.conversation;
+            let at = world.clock.now() + Duration::from_millis(number as u64);
+            let message = sample::message_from(&world.whatsapp, &person.to_string(), &name, at);
             messaging::ports::Inbox::record(&world.store.messages, &message).await.unwrap();
-            world
-                .store
-                .jobs
-                .enqueue_job(&Job {
-                    expires_at: job.expires_at + Duration::from_hours(24),
-                    ..job.clone()
-                })
-                .await
-                .unwrap();
-            wanted.entry(job.conversation.to_string()).or_insert_with(Vec::new).push(name);
+            world.store.jobs.enqueue_job(&message, Duration::from_hours(25)).await.unwrap();
+            wanted.entry(message.conversation.to_string()).or_insert_with(Vec::new).push(name);
         }
     }
     let (observations, resource) =

@@ -13,10 +13,14 @@
 )]
 
 mod addresses;
+mod after_acceptance;
 mod api;
+mod audit;
 mod automation;
 mod batch;
 mod common;
+mod dead_letters;
+mod env;
 mod events;
 mod failover;
 mod generated;
@@ -24,10 +28,13 @@ mod inbound;
 mod ingest;
 mod isolation;
 mod jobs;
+mod keys;
+mod limits;
 mod media;
 mod messages;
 mod outage;
 mod receipts;
+mod retention;
 mod sender;
 mod settings;
 mod webhook;

@@ -5,25 +5,23 @@ use domain::integration::Integration;
 use domain::message::{Direction, Message, Status};
 use domain::ports::Clock;
 use domain::task::{MediaTask, VERSION};
+use domain::tenant::{Principal, Scope};
+use http::{Method, StatusCode};
 use messaging::handlers::media::MediaFetcher;
 use messaging::ports::{Inbox, MediaLog, MediaState, MessageReader};
+use runtime::CachedDirectory;
+use runtime::api::{ApiReply, ApiRequest, Client, handle};
 use serde_json::Value;
-use testkit::{FakeBucket, FakeCredentials, sample};
+use testkit::sample;
 
-use crate::common::{Behavior, FakeProvider, World, faults_at_each_call, inject};
+use crate::common::{Behavior, JPEG, World, faults_at_each_call, inject};
+use crate::env::TestEnv;
+use crate::messages;
 
-fn worker(
-    world: &World,
-) -> MediaFetcher<
-    messaging::Repository,
-    accounts::Repository,
-    FakeCredentials,
-    FakeBucket,
-    FakeProvider,
-> {
+fn worker(world: &World) -> MediaFetcher<TestEnv> {
     MediaFetcher {
         store: world.store.messages.clone(),
-        directory: world.store.accounts.clone(),
+        directory: CachedDirectory::new(world.store.accounts.clone(), world.clock.clone()),
         credential_store: world.credential_store.clone(),
         media_store: world.bucket.clone(),
         http_client: world.provider.clone(),
@@ -32,9 +30,14 @@ fn worker(
 
 /// Stores an image message and queues its download.
 async fn queue_image(world: &World, integration: &Integration) -> Message {
+    queue_file(world, integration, "image/jpeg").await
+}
+
+/// Stores a message with a file of the type that its sender claims, and queues its download.
+async fn queue_file(world: &World, integration: &Integration, claimed: &str) -> Message {
     let media = domain::content::Media {
         provider_media_id: Some("12345".to_owned()),
-        mime_type: Some("image/jpeg".to_owned()),
+        mime_type: Some(claimed.to_owned()),
         ..domain::content::Media::default()
     };
     let message = Message {
@@ -50,7 +53,7 @@ async fn queue_image(world: &World, integration: &Integration) -> Message {
         message: message.id,
         integration: integration.id,
         provider_media_id: "12345".to_owned(),
-        mime_type: Some("image/jpeg".to_owned()),
+        mime_type: Some(claimed.to_owned()),
     };
     world.put("acme", "1", &job).await;
     message
@@ -61,7 +64,8 @@ async fn state(world: &World, message: &Message) -> MediaState {
 }
 
 fn stored(message: &Message) -> MediaState {
-    MediaState::Stored { key: format!("media/{}/{}", message.tenant, message.id) }
+    let key = format!("media/{}/{}", message.tenant, message.id);
+    MediaState::Stored { key, content_type: "image/jpeg".to_owned() }
 }
 
 #[tokio::test]
@@ -76,7 +80,7 @@ async fn a_file_is_fetched_and_stored_from_every_provider() {
         world.run_until_empty(&worker(&world), false).await;
         assert_eq!(state(&world, &message).await, stored(&message), "{provider:?}");
         let name = format!("media/acme/{}", message.id);
-        assert_eq!(world.bucket.object(&name).unwrap(), "JPEG");
+        assert_eq!(world.bucket.object(&name).unwrap(), JPEG);
         assert_eq!(world.bucket.mime_type(&name).as_deref(), Some("image/jpeg"));
         assert_eq!(world.provider.calls().len(), 2);
     }
@@ -161,4 +165,50 @@ async fn a_file_refused_for_its_credentials_is_retried_with_reloaded_credentials
     world.batch(&worker, false).await;
     assert_ne!(state(&world, &message).await, stored(&message), "the file is not stored");
     assert_eq!(world.provider.calls().len(), 2, "retried once, with reloaded credentials");
+}
+
+/// Gets the link to a message's file.
+async fn link(world: &World, message: &Message) -> ApiReply {
+    let request = ApiRequest {
+        method: Method::GET,
+        path: format!("/messages/{}/media", message.id),
+        query: Vec::new(),
+        idempotency_key: None,
+        body: bytes::Bytes::new(),
+        principal: Some(Principal {
+            tenant: world.acme.clone(),
+            scopes: vec![Scope::Read],
+            key: None,
+        }),
+        client: Client::default(),
+        base_url: "https://hub.test".to_owned(),
+    };
+    handle(&messages::resource(world), &request).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_link_to_a_file_sets_the_type_of_its_bytes_and_not_the_one_its_sender_claims() {
+    for (file, claimed, expected) in [
+        (JPEG, "image/jpeg", "type=image/jpeg&as=inline"),
+        (JPEG, "text/html", "type=image/jpeg&as=inline"),
+        (b"<script>alert(1)</script>", "text/html", "type=application/octet-stream&as=attachment"),
+        (
+            b"<svg onload='alert(1)'/>",
+            "image/svg+xml",
+            "type=application/octet-stream&as=attachment",
+        ),
+        (b"<script>alert(1)</script>", "image/png", "type=application/octet-stream&as=attachment"),
+        (b"%PDF-1.7", "application/pdf", "type=application/pdf&as=attachment"),
+    ] {
+        let world = World::standard().await;
+        world.provider.file(file);
+        let message = queue_file(&world, &world.whatsapp, claimed).await;
+        world.run_until_empty(&worker(&world), false).await;
+        let reply = link(&world, &message).await;
+        assert_eq!(reply.status, StatusCode::FOUND);
+        let url = reply.location.unwrap();
+        assert!(url.ends_with(expected), "{claimed}: {url}");
+        let stored = world.bucket.mime_type(&format!("media/acme/{}", message.id)).unwrap();
+        assert!(expected.contains(&format!("type={stored}&")), "{claimed}: stored as {stored}");
+    }
 }

@@ -2,36 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use accounts::model::route::{Choice, Policy, Route, RoutedIntegration};
 use accounts::ports::Registry;
 use bytes::Bytes;
 use domain::ports::Clock;
 use domain::provider::Channel;
-use domain::route::{Choice, Policy, Route, RoutedIntegration};
 use domain::task::{OutboundAction, OutboundTask, SendTask};
 use domain::tenant::{Principal, Scope};
-use domain::{Content, Integration, Provider};
+use domain::{Content, Integration, IntegrationId, Provider};
 use http::{Method, StatusCode};
 use messaging::api::messages::Messages;
 use messaging::outbound::Outbound;
 use messaging::ports::Inbox;
-use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::api::{ApiReply, ApiRequest, Client, Problem, handle};
 use serde_json::{Value, json};
-use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
+use testkit::{SeededRng, sample};
+use tests::sample::audit;
 
 use crate::addresses::{FakeResolver, PRIVATE, PUBLIC};
 use crate::common::World;
+use crate::env::TestEnv;
 
-type Resource = Messages<
-    messaging::Repository,
-    accounts::Repository,
-    Outbound<FakeQueue>,
-    FakeBucket,
-    FakeClock,
-    SeededRng,
-    FakeResolver,
->;
-
-fn resource(world: &World) -> Resource {
+pub(crate) fn resource(world: &World) -> Messages<TestEnv> {
     let queues = [Provider::WhatsappCloud, Provider::Telegram, Provider::Twilio]
         .map(|p| (p, world.own.clone()));
     Messages {
@@ -47,7 +39,8 @@ fn resource(world: &World) -> Resource {
 }
 
 pub(crate) async fn post(world: &World, path: &str, body: &Value) -> Result<ApiReply, Problem> {
-    let http_client = Principal { tenant: world.acme.clone(), scopes: vec![Scope::Send] };
+    let http_client =
+        Principal { tenant: world.acme.clone(), scopes: vec![Scope::Send], key: None };
     let request = ApiRequest {
         method: Method::POST,
         path: path.to_owned(),
@@ -56,6 +49,7 @@ pub(crate) async fn post(world: &World, path: &str, body: &Value) -> Result<ApiR
         body: Bytes::from(body.to_string()),
         principal: Some(http_client),
         base_url: "https://hub.test".to_owned(),
+        client: Client::default(),
     };
     handle(&resource(world), &request).await
 }
@@ -95,9 +89,14 @@ fn text(task: &SendTask) -> &str {
 async fn route(world: &World, integrations: &[&Integration], choice: Choice) {
     let integrations =
         integrations.iter().map(|c| RoutedIntegration { integration: c.id, weight: 1 }).collect();
-    let policy = Policy { choice, patience_seconds: 7 };
+    let policy = Policy { choice, patience_seconds: 7, failover_after_acceptance: true };
     let route = Route { integrations, policy };
-    world.store.accounts.set_route(&world.acme, Channel::Whatsapp, &route).await.unwrap();
+    world
+        .store
+        .accounts
+        .set_route(&world.acme, Channel::Whatsapp, &route, &audit(&world.acme))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -126,7 +125,12 @@ async fn every_send_endpoint_queues_the_same_message() {
         ),
     ] {
         let (world, _) = hub(&["111"]).await;
-        world.store.accounts.delete_integration(&world.whatsapp, &[]).await.unwrap();
+        world
+            .store
+            .accounts
+            .delete_integration(&world.whatsapp, &[], &audit(&world.acme))
+            .await
+            .unwrap();
         let number = sample::whatsapp(&world.acme, Some("111"));
         world.table.insert_integration(&number, &[]).await;
         let task = queued(&world, path, &body).await;
@@ -190,6 +194,7 @@ async fn the_route_sets_the_integration_and_the_failover_plan() {
     assert_eq!(task.message.integration, numbers[1].id);
     assert_eq!(task.failover.remaining, [numbers[0].id, numbers[2].id]);
     assert_eq!((task.failover.generation, task.failover.patience), (0, 7));
+    assert!(task.failover.after_acceptance);
     // A message that names an integration has no failover plan.
     let body = json!({ "to": sample::PERSON, "text": "hi", "integration": numbers[2].id });
     let task = queued(&world, "/messages/send", &body).await;
@@ -213,7 +218,7 @@ async fn a_reply_is_sent_from_the_account_of_its_conversation() {
 async fn a_reply_to_a_deleted_account_uses_the_route() {
     let (world, numbers) = hub(&["111", "222"]).await;
     let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
-    world.store.accounts.delete_integration(&numbers[1], &[]).await.unwrap();
+    world.store.accounts.delete_integration(&numbers[1], &[], &audit(&world.acme)).await.unwrap();
     let body = json!({ "conversation": conversation, "text": "hi" });
     // The only remaining integration is used, or else the first of the route.
     let task = queued(&world, "/messages", &body).await;
@@ -277,20 +282,67 @@ async fn a_media_url_in_a_private_network_is_rejected() {
     }
 }
 
+/// A Twilio integration of acme with credentials of the operator.
+fn operators_twilio(world: &World, settings: &Value) -> Integration {
+    let settings = (providers::spec(Provider::Twilio).settings)(settings.as_object().unwrap());
+    let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"];
+    let hints = names.map(|name| (name.to_owned(), "1".to_owned()));
+    Integration {
+        id: IntegrationId::derived(&["twilio"]),
+        provider: Provider::Twilio,
+        settings: settings.unwrap(),
+        account: Some("AC00000000000000000000000000000001".to_owned()),
+        hints: hints.into_iter().collect(),
+        tenant_credentials: BTreeSet::new(),
+        ..sample::whatsapp(&world.acme, Some("111"))
+    }
+}
+
+/// The same integration with credentials of the tenant.
+fn taken_over(integration: Integration) -> Integration {
+    let tenant_credentials = integration.hints.keys().cloned().collect();
+    Integration { tenant_credentials, ..integration }
+}
+
+#[tokio::test]
+async fn with_operator_credentials_a_tenant_sends_only_the_templates_in_the_settings() {
+    let (world, numbers) = hub(&["111"]).await;
+    let sid = |digit: &str| format!("HX{}", digit.repeat(32));
+    let settings = json!({ "whatsapp_from": "+15550001111", "templates": { "hello": sid("1") } });
+    let twilio = operators_twilio(&world, &settings);
+    world.table.insert_integration(&twilio, &[]).await;
+    let message = |name: &str, integration: Option<&Integration>| {
+        let mut body = json!({ "to": "+15550009999", "channel": "whatsapp",
+            "template": { "name": name, "language": "en" } });
+        if let Some(integration) = integration {
+            body["integration"] = json!(integration.id);
+        }
+        body
+    };
+    queued(&world, "/messages", &message("hello", Some(&twilio))).await;
+    for id in [sid("1"), sid("2")] {
+        let refused = post(&world, "/messages", &message(&id, Some(&twilio))).await.unwrap_err();
+        let refusal = (refused.status.as_u16(), refused.code.as_str(), refused.field.as_deref());
+        assert_eq!(refusal, (403, "operator_credentials", Some("template.name")));
+    }
+    // A failover does not use what a direct send may not.
+    route(&world, &[&numbers[0], &twilio], Choice::Ordered).await;
+    let listed = queued(&world, "/messages", &message("hello", None)).await;
+    assert_eq!(listed.failover.remaining, [twilio.id]);
+    let unlisted = queued(&world, "/messages", &message(&sid("2"), None)).await;
+    assert!(unlisted.failover.remaining.is_empty(), "{:?}", unlisted.failover);
+    let own = taken_over(twilio);
+    world.table.insert_integration(&own, &[]).await;
+    queued(&world, "/messages", &message(&sid("2"), Some(&own))).await;
+    let unlisted = queued(&world, "/messages", &message(&sid("2"), None)).await;
+    assert_eq!(unlisted.failover.remaining, [own.id]);
+}
+
 #[tokio::test]
 async fn with_operator_credentials_a_tenants_call_may_only_speak() {
     let world = World::fifo().await;
     let settings = json!({ "base_url": "https://api.twilio.com", "voice_from": "+15550001111" });
-    let settings = (providers::spec(Provider::Twilio).settings)(settings.as_object().unwrap());
-    let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"].map(ToOwned::to_owned);
-    let mut twilio = Integration {
-        provider: Provider::Twilio,
-        settings: settings.unwrap(),
-        account: Some("AC00000000000000000000000000000001".to_owned()),
-        hints: names.iter().map(|name| (name.clone(), "1".to_owned())).collect(),
-        tenant_credentials: BTreeSet::new(),
-        ..sample::whatsapp(&world.acme, Some("111"))
-    };
+    let twilio = operators_twilio(&world, &settings);
     let dial = "<Response><Dial callerId=\"+15550002222\">+15550003333</Dial></Response>";
     let call = |call: Value| {
         let mut body = call;
@@ -309,8 +361,7 @@ async fn with_operator_credentials_a_tenants_call_may_only_speak() {
         assert_eq!(refusal, (403, "operator_credentials", Some(*field)));
     }
     queued(&world, "/calls", &say).await;
-    twilio.tenant_credentials = names.into_iter().collect();
-    world.table.insert_integration(&twilio, &[]).await;
+    world.table.insert_integration(&taken_over(twilio), &[]).await;
     for (body, _) in more {
         queued(&world, "/calls", &body).await;
     }

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use accounts::model::circuit::State;
 use accounts::ports::Circuits;
-use domain::circuit::State;
 use domain::message::Status;
 use domain::ports::Clock;
 use domain::task::{FailoverPlan, OutboundAction, OutboundTask, SendTask, VERSION};
-use domain::{Integration, Provider};
+use domain::{Integration, IntegrationId, Provider};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use messaging::handlers::sender::Sender;
+use providers::example::{self, Answers};
+use serde_json::json;
 use testkit::sample;
 
 use crate::common::{Behavior, World};
-use crate::sender::{TestSender, sender};
+use crate::env::TestEnv;
+use crate::sender::sender;
 
 /// The maximum time from the end of a ten-second outage until the last message is sent: one probe,
 /// and the rate limit of the account for the waiting messages.
@@ -32,31 +35,47 @@ impl Down {
     const ALL: [Self; 2] = [Self::Refuses, Self::Unreachable];
 
     fn behavior(self, provider: Provider) -> Behavior {
-        match (self, provider) {
-            (Self::Unreachable, _) => Behavior::Unreachable,
-            (Self::Refuses, Provider::Telegram) => {
-                let words = "Internal Server Error";
-                let body = json!({ "ok": false, "error_code": 500, "description": words });
-                Behavior::Refuse(500, body, None)
-            }
-            (Self::Refuses, _) => Behavior::Refuse(500, graph(1), None),
+        match self {
+            Self::Unreachable => Behavior::Unreachable,
+            Self::Refuses => refusal(provider),
         }
     }
 }
 
-/// An error of the Graph API.
-fn graph(code: i64) -> Value {
-    json!({ "error": { "message": "An unknown error occurred", "type": "OAuthException",
-        "code": code, "fbtrace_id": "AeX1y2z3" } })
+/// An error of the provider after which the message was certainly not accepted.
+fn refusal(provider: Provider) -> Behavior {
+    let refused = answers(provider).refused;
+    let errors = [500, 503].map(|status| (status, refused(status).into_iter().next()));
+    let first = errors.into_iter().find_map(|(status, error)| Some((status, error?)));
+    let (status, error) = first.unwrap_or_else(|| panic!("{provider} documents no error"));
+    Behavior::Refuse(status, error, None)
+}
+
+fn answers(provider: Provider) -> Answers {
+    example::of(provider).answers.unwrap()
+}
+
+/// Inserts an integration that sends as fast as the others of the world, and to whose messages the
+/// provider responds as documented.
+async fn insert_account(world: &World, provider: Provider) -> Integration {
+    let id = IntegrationId::derived(&[provider.as_str()]);
+    let account = example::sending_integration(provider, id, world.acme.clone());
+    let mut account = account.unwrap().unwrap();
+    account.settings.0.insert("messages_per_second".to_owned(), json!(80));
+    world.provider.accept_with((answers(provider).accepted)());
+    world.table.insert_integration(&account, &[]).await;
+    world.credential_store.rotate(id, (example::of(provider).credentials)());
+    account
 }
 
 /// A world with waiting messages, and the Lambda sandboxes that send them.
 struct Outage {
     world: World,
     account: Integration,
-    /// The part of the request path that identifies the account.
+    /// The part of the request path that identifies the account, or the empty part that every path
+    /// begins with.
     name: &'static str,
-    senders: Vec<TestSender>,
+    senders: Vec<Sender<TestEnv>>,
     began: Timestamp,
 }
 
@@ -65,8 +84,9 @@ impl Outage {
     async fn with(provider: Provider, waiting: u32, down: Down) -> Self {
         let world = World::fifo().await;
         let (account, name) = match provider {
-            Provider::Telegram => (world.telegram.clone(), "bot700000001:test-telegram-token"),
-            _ => (world.whatsapp.clone(), "111"),
+            Provider::WhatsappCloud => (world.whatsapp.clone(), "111"),
+            Provider::Telegram => (world.telegram.clone(), ""),
+            _ => (insert_account(&world, provider).await, ""),
         };
         world.provider.always(name, down.behavior(provider));
         let began = world.clock.now();
@@ -144,7 +164,7 @@ impl Outage {
 
 #[tokio::test]
 async fn after_an_outage_of_ten_seconds_every_message_is_sent_within_five_seconds() {
-    for provider in [Provider::WhatsappCloud, Provider::Telegram] {
+    for provider in Provider::senders() {
         for down in Down::ALL {
             for waiting in [1, 50] {
                 let outage = Outage::with(provider, waiting, down).await;

@@ -2,23 +2,25 @@
 
 use std::time::Duration;
 
+use domain::Provider;
 use domain::event::Receipt;
 use domain::message::{Message, Status, Step};
 use domain::ports::Clock;
+use domain::sender::Accepted;
 use messaging::handlers::receipts::ApplyReceipt;
 use messaging::ports::Outbox;
-use testkit::{FakeBucket, FakeQueue, sample};
+use testkit::sample;
 
 use crate::common::{World, faults_at_each_call, inject, permutations};
+use crate::env::TestEnv;
 
-fn worker(
-    world: &World,
-) -> ApplyReceipt<messaging::Repository, accounts::Repository, FakeBucket, FakeQueue> {
+pub(crate) fn worker(world: &World) -> ApplyReceipt<TestEnv> {
     ApplyReceipt {
         store: world.store.messages.clone(),
         accounts: world.store.accounts.clone(),
         bucket: world.bucket.clone(),
         automation: world.automation.clone(),
+        outbound: messaging::outbound::Outbound::of_all([]),
     }
 }
 
@@ -35,9 +37,15 @@ async fn claimed_message(world: &World) -> Message {
 
 /// Records, as a sender does, that the provider accepted the message as `wamid.1`.
 async fn settle(world: &World, message: &Message) {
+    settle_as(world, message, "wamid.1").await;
+}
+
+/// The same, with another provider message id.
+async fn settle_as(world: &World, message: &Message, provider_message_id: &str) {
     let at = message.created_at;
     let steps = [Step::plain(Status::Sending, at), Step::plain(Status::Accepted, at)];
-    let settled = world.store.messages.settle(message, "token", &steps, Some("wamid.1")).await;
+    let accepted = Accepted::new(provider_message_id);
+    let settled = world.store.messages.settle(message, "token", &steps, Some(&accepted)).await;
     settled.unwrap();
 }
 
@@ -139,6 +147,62 @@ async fn a_receipt_of_another_tenants_account_changes_no_message() {
     world.put("globex", "1", &event).await;
     world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Accepted);
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_custom_integration_changes_no_message_of_another_one() {
+    for is_stored_by_an_earlier_version in [false, true] {
+        let world = World::standard().await;
+        let customs =
+            ["a", "b"].map(|name| sample::receive_only(&world.acme, Provider::Custom, Some(name)));
+        let now = world.clock.now();
+        // Both providers number their messages from 1; only the first has sent one.
+        let message = sample::outbound(&customs[0], "hello", now);
+        let task = sample::task(&message);
+        Outbox::claim(&world.store.messages, &task, "token", now, Duration::from_mins(1), false)
+            .await
+            .unwrap();
+        settle_as(&world, &message, "1").await;
+        if is_stored_by_an_earlier_version {
+            let key =
+                messaging::repository::keys::custom_reference(&world.acme, customs[0].id, "1");
+            world.table.replace_key("messaging", (&key.pk, &key.sk), "REF");
+        }
+        for (custom, status) in customs.iter().zip([Status::Delivered, Status::Read]).rev() {
+            let event = sample::receipt_event(custom, sample::receipt(status, "1"), now);
+            world.put("acme", &event.id, &event).await;
+            world.run_until_empty(&worker(&world), false).await;
+            let expected =
+                if status == Status::Read { Status::Accepted } else { Status::Delivered };
+            assert_eq!(world.message().await.status, expected, "{is_stored_by_an_earlier_version}");
+        }
+        assert_eq!(world.notifications().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_that_moves_a_final_status_forward_is_notified_however_late() {
+    for end in [Status::Unknown, Status::Failed, Status::Expired] {
+        let world = World::standard().await;
+        let message = claimed_message(&world).await;
+        let at = message.created_at;
+        let steps = [Step::plain(Status::Sending, at), Step::plain(end, at)];
+        let settled = world.store.messages.settle(&message, "token", &steps, None).await;
+        assert_eq!(settled.unwrap().unwrap().status, end);
+        world.clock.advance(Duration::from_hours(60 * 24));
+        for status in [Status::Delivered, Status::Sent, Status::Read] {
+            put(&world, with_reference(status, &message)).await;
+            world.run_until_empty(&worker(&world), false).await;
+        }
+        assert_eq!(world.message().await.status, Status::Read);
+        let notified: Vec<Status> =
+            world.notifications().into_iter().map(|(_, status)| status).collect();
+        // A receipt that does not move the status belongs to the history only.
+        assert_eq!(notified.len(), 2, "{end:?}: {notified:?}");
+        assert!(notified.contains(&Status::Delivered) && notified.contains(&Status::Read));
+        let history = world.message().await.history;
+        assert!(history.iter().any(|step| step.status == Status::Sent));
+    }
 }
 
 #[tokio::test]

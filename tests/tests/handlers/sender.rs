@@ -12,31 +12,20 @@ use domain::{Content, Provider};
 use messaging::handlers::sender::Sender;
 use messaging::outbound::Outbound;
 use messaging::ports::Receipts;
+use runtime::CachedDirectory;
 use runtime::batch::{ReceiveContext, Worker};
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, FakeQueue, SeededRng, Side, sample};
+use testkit::{SeededRng, Side, sample};
 
-use crate::common::{Behavior, FakeProvider, World, faults_at_each_call, inject, sender_provider};
+use crate::common::{Behavior, World, faults_at_each_call, inject, sender_provider};
+use crate::env::TestEnv;
 
-pub(crate) type TestSender = Sender<
-    'static,
-    messaging::Repository,
-    accounts::Repository,
-    accounts::Repository,
-    FakeCredentials,
-    FakeQueue,
-    Outbound<FakeQueue>,
-    FakeProvider,
-    FakeClock,
-    SeededRng,
->;
-
-pub(crate) fn sender(world: &World, provider: Provider) -> TestSender {
+pub(crate) fn sender(world: &World, provider: Provider) -> Sender<TestEnv> {
     Sender {
         provider: sender_provider(provider),
         store: world.store.messages.clone(),
         accounts: world.store.accounts.clone(),
-        directory: world.store.accounts.clone(),
+        directory: CachedDirectory::new(world.store.accounts.clone(), world.clock.clone()),
         credential_store: world.credential_store.clone(),
         circuit_breakers: CircuitBreakers::new(world.store.accounts.clone(), world.clock.clone()),
         automation: world.automation.clone(),
@@ -99,7 +88,7 @@ async fn an_accepted_message_has_the_provider_message_id_and_sends_no_notificati
     let found = world
         .store
         .messages
-        .resolve(&world.acme, Provider::WhatsappCloud, "wamid.1")
+        .resolve(&world.acme, Provider::WhatsappCloud, message.integration, "wamid.1")
         .await
         .unwrap();
     assert_eq!(found, Some(message.id));
@@ -209,6 +198,38 @@ async fn a_message_without_a_response_is_retried_with_at_least_once_delivery() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_an_attempt_in_doubt_ends_as_unknown_and_a_receipt_still_counts() {
+    for is_interrupted in [false, true] {
+        let world = World::fifo().await;
+        let integration = sample::at_least_once(world.whatsapp.clone());
+        world.table.insert_integration(&integration, &[]).await;
+        let worker = sender(&world, Provider::WhatsappCloud);
+        let message = enqueue(&world, &integration, "hello").await;
+        if is_interrupted {
+            let call = call_number("call the provider").await;
+            world.faults.crash_at_call(call, Side::After);
+            world.batch(&worker, true).await;
+            world.faults.clear();
+        } else {
+            world.provider.script([Behavior::AcceptWithoutResponse]);
+            world.batch(&worker, true).await;
+        }
+        world.provider.always("111", refused(400, 131_026));
+        world.run_until_empty(&worker, true).await;
+        let ended = world.message().await;
+        let last = ended.history.last().unwrap();
+        assert_eq!((ended.status, last.attempt), (Status::Unknown, Some(2)));
+        assert_eq!(last.code.as_deref(), Some("131026"), "the history has the refusal");
+        assert_eq!(world.notifications()[0].1, Status::Unknown);
+        let delivered = sample::receipt(Status::Delivered, "wamid.1");
+        let now = world.clock.now();
+        let id = integration.id;
+        world.store.messages.advance(&world.acme, message.id, id, &delivered, now).await.unwrap();
+        assert_eq!(world.message().await.status, Status::Delivered);
+    }
+}
+
+#[tokio::test]
 async fn a_message_whose_sender_crashes_during_the_call_is_unknown() {
     for side in [Side::Before, Side::After] {
         let world = World::fifo().await;
@@ -227,7 +248,12 @@ async fn a_message_whose_sender_crashes_during_the_call_is_unknown() {
         // A later receipt still sets the status.
         let delivered = sample::receipt(Status::Delivered, "wamid.1");
         let now = world.clock.now();
-        world.store.messages.advance(&world.acme, message.id, &delivered, now).await.unwrap();
+        world
+            .store
+            .messages
+            .advance(&world.acme, message.id, message.integration, &delivered, now)
+            .await
+            .unwrap();
         assert_eq!(world.message().await.status, Status::Delivered);
     }
 }
@@ -277,9 +303,7 @@ async fn a_message_that_is_not_sent_in_time_expires_and_is_notified() {
 async fn a_number_keeps_its_rate_limit() {
     let world = World::fifo().await;
     let mut integration = world.whatsapp.clone();
-    if let domain::integration::Settings::WhatsappCloud(settings) = &mut integration.settings {
-        settings.messages_per_second = 3;
-    }
+    integration.settings.0.insert("messages_per_second".to_owned(), 3.into());
     world.table.insert_integration(&integration, &[]).await;
     let began = world.clock.now();
     for n in 0..9 {

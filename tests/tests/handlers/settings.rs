@@ -1,13 +1,15 @@
 //! WhatsApp settings tests: the route of a tenant's messages, and the health of its integrations.
 
+use accounts::model::circuit::Circuit;
+use accounts::model::route::Choice;
 use accounts::ports::{Circuits, Registry, Routes};
-use domain::circuit::{Breaker, Circuit};
+use domain::circuit::Breaker;
 use domain::ports::{Clock, CredentialReader, Freshness};
 use domain::provider::Channel;
-use domain::route::Choice;
+use domain::tenant::{Principal, Scope};
 use domain::{Integration, TenantId};
 use http::{Method, StatusCode};
-use runtime::api::{Problem, handle};
+use runtime::api::{ApiRequest, Problem, handle};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use testkit::sample;
@@ -102,13 +104,16 @@ async fn failover_lists_integrations_or_providers_with_weights() {
     let second = numbers[1].id.to_string();
     for other in [json!(second), json!("meta"), json!({ "integration": "whatsapp", "weight": 3 })] {
         let body = json!({ "whatsapp_provider": "meta", "failover": [other],
-            "policy": { "choice": "weighted", "patience_seconds": 5 }, "weight": 1 });
+            "policy": { "choice": "weighted", "patience_seconds": 5,
+                "failover_after_acceptance": true }, "weight": 1 });
         let shown = call(&api, Method::PUT, PATH, &body).await.unwrap();
         assert_eq!(shown["failover"][0]["integration"], second, "{other}");
         let acme = sample::tenant("acme");
         let route = api.store.accounts.route(&acme, Channel::Whatsapp).await.unwrap().unwrap();
         assert_eq!(route.policy.choice, Choice::Weighted);
         assert_eq!(route.policy.patience_seconds, 5);
+        assert!(route.policy.failover_after_acceptance);
+        assert_eq!(shown["policy"]["failover_after_acceptance"], true);
         assert_eq!(route.order(Some(numbers[0].id), 0.0), [numbers[0].id, numbers[1].id]);
         assert_eq!(route.integrations[1].weight, if other.is_object() { 3 } else { 1 });
     }
@@ -185,6 +190,35 @@ async fn integration_health_shows_the_circuit_and_its_last_failure() {
     assert_eq!(shown["retry_at"], json!(open.open_until));
     api.clock.advance(std::time::Duration::from_secs(31));
     assert_eq!(show().await["state"], "half_open");
+}
+
+#[tokio::test]
+async fn only_an_admin_key_asks_the_provider_for_the_health_of_an_integration() {
+    let (api, numbers) = two_numbers().await;
+    let path = format!("/integrations/{}/health", numbers[0].id);
+    let show = async |scope: Scope, ask: Option<&str>| {
+        let acme = sample::tenant("acme");
+        let query = ask.map(|value| ("ask".to_owned(), value.to_owned()));
+        let request = ApiRequest {
+            query: query.into_iter().collect(),
+            principal: Some(Principal { tenant: acme.clone(), scopes: vec![scope], key: None }),
+            ..request(Method::GET, &path, &acme, &json!({}))
+        };
+        let reply = handle(&api.integrations("111"), &request).await?;
+        Ok::<Value, Problem>(serde_json::from_str(&reply.body.unwrap()).unwrap())
+    };
+    for ask in [None, Some("false")] {
+        let shown = show(Scope::Read, ask).await.unwrap();
+        assert!(shown.get("account").is_none(), "the provider was asked: {shown}");
+    }
+    let problem = show(Scope::Read, Some("true")).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "missing_scope"));
+    assert!(problem.detail.contains("`admin`"), "{}", problem.detail);
+    let shown = show(Scope::Admin, Some("true")).await.unwrap();
+    assert_eq!(
+        (&shown["account"]["ok"], &shown["account"]["account"]["id"]),
+        (&json!(true), &json!("111"))
+    );
 }
 
 #[tokio::test]

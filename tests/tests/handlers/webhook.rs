@@ -26,14 +26,7 @@ use testkit::{FakeClock, FakeCredentials, FakeQueue, Faults, sample};
 use whatsapp_cloud::example::PHONE_NUMBER_ID;
 
 use crate::common::Table;
-
-/// A handler on the simulated table and on fakes.
-type ProductionWebhookHandler = WebhookHandler<
-    CachedDirectory<accounts::Repository, FakeClock>,
-    FakeCredentials,
-    FakeQueue,
-    FakeAddresses,
->;
+use crate::env::TestEnv;
 
 /// An HTTP client that records URLs and returns a set status. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +59,7 @@ impl HttpClient for FakeAddresses {
 
 /// A handler with its dependencies.
 struct Fixture {
-    handler: ProductionWebhookHandler,
+    handler: WebhookHandler<accounts::Repository, TestEnv<FakeAddresses>>,
     addresses: FakeAddresses,
     table: Table,
     table_faults: Faults,
@@ -103,6 +96,7 @@ impl Fixture {
             events: FakeQueue::fifo(&clock),
             parked: FakeQueue::standard(&clock),
             certificates: CertificateClient::new(addresses.clone()),
+            clock: clock.clone(),
             base_url: None,
         };
         Self {
@@ -118,7 +112,7 @@ impl Fixture {
     }
 
     async fn send(&self, provider: Provider, request: &WebhookRequest) -> WebhookReply {
-        self.send_to(providers::webhook(provider), request).await
+        self.send_to(providers::webhook(provider).unwrap(), request).await
     }
 
     async fn send_to(
@@ -126,7 +120,7 @@ impl Fixture {
         webhook: &dyn WebhookProvider,
         request: &WebhookRequest,
     ) -> WebhookReply {
-        handle(&self.handler, webhook, &self.clock, request.clone()).await
+        handle(&self.handler, webhook, request.clone()).await
     }
 
     fn inbound(&self) -> &FakeQueue {
@@ -703,8 +697,7 @@ async fn a_source_gets_the_requested_url() {
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
         let seen = RecordUrls(Arc::default());
-        let answer =
-            runtime::webhook::answer(&fixture.handler, &seen, &fixture.clock, request).await;
+        let answer = runtime::webhook::answer(&fixture.handler, &seen, request).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let seen = seen.0.lock().unwrap();
         seen[0].clone()

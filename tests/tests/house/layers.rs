@@ -6,7 +6,7 @@ use crate::{names_in, read, root};
 
 /// Features by layer. A feature may depend on those of the layers before its own.
 const FEATURES: &[&[&str]] =
-    &[&["accounts"], &["events", "endpoints", "messaging"], &["work"], &["voice"]];
+    &[&["accounts"], &["events", "endpoints", "messaging"], &["work"], &["operations", "voice"]];
 
 /// Crates below the features, and the crates of the workspace that each may depend on.
 const BELOW: &[(&str, &[&str])] = &[

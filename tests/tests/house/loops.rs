@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Template, referred, text};
+use crate::{Granted, OUTBOUND_QUEUES, Template, referred, text};
 
 /// Returns for each function the functions that read a queue it may send to.
 fn successors(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
@@ -18,15 +18,16 @@ fn successors(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
     }
     let mut successors: BTreeMap<String, BTreeSet<String>> =
         functions.keys().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
-    for (role, actions, resource) in template.permissions() {
-        let Some(queue) = resource.get("!GetAtt").and_then(serde_json::Value::as_str) else {
-            continue;
+    for Granted { role, actions, resource, .. } in template.permissions() {
+        let is_reached = |queue: &str| {
+            let is_outbound = resource["!Sub"] == OUTBOUND_QUEUES && queue.starts_with("Outbound");
+            is_outbound || resource["!GetAtt"] == queue
         };
-        if let Some(reader) = readers.get(queue)
-            && actions.iter().any(|action| action == "sqs:SendMessage")
+        let reached = readers.iter().filter(|(queue, _)| is_reached(queue));
+        if actions.iter().any(|action| action == "sqs:SendMessage")
             && let Some(own) = role.strip_suffix("Role").and_then(|name| successors.get_mut(name))
         {
-            own.insert((*reader).to_owned());
+            own.extend(reached.map(|(_, reader)| (*reader).to_owned()));
         }
     }
     successors
@@ -70,6 +71,25 @@ fn a_recursive_loop_is_allowed_only_where_one_is_intended() {
         } else {
             assert!(function["RecursiveLoop"].is_null(), "{name} is in no loop");
             assert_eq!(reason, None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_function_that_reads_a_queue_names_the_queues_that_it_sends_to() {
+    let template = Template::read();
+    let readers: BTreeSet<String> = template
+        .of_type("AWS::Serverless::Function")
+        .into_iter()
+        .filter(|(_, function)| function["Events"]["Queue"]["Type"] == "SQS")
+        .map(|(name, _)| format!("{name}Role"))
+        .collect();
+    assert!(readers.len() > 10, "{readers:?}");
+    // With another pattern of queues, the loops above could not be found.
+    for Granted { role, actions, resource, .. } in template.permissions() {
+        if readers.contains(&role) && actions.iter().any(|action| action == "sqs:SendMessage") {
+            let is_known = resource.get("!GetAtt").is_some() || resource["!Sub"] == OUTBOUND_QUEUES;
+            assert!(is_known, "{role} may send to {resource}");
         }
     }
 }

@@ -8,9 +8,16 @@
     reason = "a failed test panics"
 )]
 
+mod generics;
+mod keys;
 mod layers;
+mod links;
 mod loops;
+mod metrics;
+mod provider;
+mod requests;
 mod rights;
+mod sources;
 mod stacks;
 mod words;
 
@@ -21,8 +28,9 @@ use std::path::{Path, PathBuf};
 use domain::Provider;
 use domain::failpoint::Failpoint;
 use domain::webhook::WebhookProvider;
+use operations::model::QueueName;
 use serde_json::{Map, Value};
-use templates::{QUEUE, Route, Templates};
+use templates::{QUEUE, ROOT, Route, Templates};
 
 /// The root of the workspace.
 fn root() -> PathBuf {
@@ -58,6 +66,15 @@ fn each(value: &Value) -> Vec<&Value> {
     }
 }
 
+/// Permissions of a role on a resource.
+struct Granted<'a> {
+    role: String,
+    actions: Vec<String>,
+    resource: &'a Value,
+    /// Null if the permissions have no condition.
+    condition: &'a Value,
+}
+
 /// The resources of all stacks, as if they were one.
 struct Template(Templates);
 
@@ -87,15 +104,22 @@ impl Template {
         self.0.queues().collect()
     }
 
-    /// Returns the routes of a function as method and path.
-    fn routes(&self, function: &str) -> BTreeSet<(String, String)> {
-        let routes = self.0.routes(function).into_iter();
-        routes.map(|route| (route.method, route.path)).collect()
+    /// Returns the managed policy of a role that has permissions on tables, if there is one.
+    fn policy_for_tables(&self, role: &str) -> Option<String> {
+        let managed = self.of_type("AWS::IAM::ManagedPolicy");
+        let attached = self.of_type("AWS::IAM::Role")[role]["ManagedPolicyArns"].as_array()?.iter();
+        let mut attached = attached.map(|policy| text(&policy["!Ref"]));
+        let found = attached.find(|policy| {
+            each(&managed[policy]["PolicyDocument"]["Statement"])
+                .into_iter()
+                .flat_map(|statement| each(&statement["Action"]))
+                .any(|action| text(action).starts_with("dynamodb:"))
+        });
+        found.map(ToOwned::to_owned)
     }
 
-    /// Returns all permissions: the role, its actions and the resource. A role has those of its
-    /// managed policies.
-    fn permissions(&self) -> Vec<(String, Vec<String>, &Value)> {
+    /// Returns all permissions. A role has those of its managed policies.
+    fn permissions(&self) -> Vec<Granted<'_>> {
         let managed = self.of_type("AWS::IAM::ManagedPolicy");
         let mut permissions = Vec::new();
         for (name, role) in self.of_type("AWS::IAM::Role") {
@@ -109,7 +133,12 @@ impl Template {
                     let actions: Vec<String> =
                         actions.map(|action| text(action).to_owned()).collect();
                     for resource in each(&statement["Resource"]) {
-                        permissions.push((name.to_owned(), actions.clone(), resource));
+                        permissions.push(Granted {
+                            role: name.to_owned(),
+                            actions: actions.clone(),
+                            resource,
+                            condition: &statement["Condition"],
+                        });
                     }
                 }
             }
@@ -169,93 +198,6 @@ fn webhooks() -> impl Iterator<Item = (&'static dyn WebhookProvider, String)> {
     providers::webhooks().map(|webhook| (webhook, format!("webhook-{}", webhook.name())))
 }
 
-/// Additional paths of webhooks: former paths, or paths that users expect.
-const OTHER_PATHS: &[(&str, &str)] = &[("sendgrid", "email")];
-
-fn exists(path: &str) {
-    assert!(root().join(path).exists(), "{path} is missing");
-}
-
-#[test]
-fn every_provider_is_complete() {
-    let template = Template::read();
-    let (functions, queues) = (template.functions(), template.queues());
-    for provider in Provider::ALL {
-        let folder = format!("shared/providers/src/{provider}");
-        for file in ["README.md", "mod.rs", "webhook.rs", "example.rs"] {
-            exists(&format!("{folder}/{file}"));
-        }
-        let examples = providers::example::of(*provider);
-        assert!(examples.events.len() >= 3, "{folder}/example.rs has too few events");
-        let readme = read(&format!("{folder}/README.md"));
-        for credential in providers::spec(*provider).credentials {
-            assert!(readme.contains(credential), "{folder}/README.md does not name {credential}");
-        }
-        for webhook in providers::spec(*provider).webhooks {
-            let path = format!("/webhooks/{}", webhook.path());
-            assert!(readme.contains(&path), "{folder}/README.md does not name {path}");
-        }
-
-        let sends = !provider.channels().is_empty();
-        let queue = logical_name(&format!("outbound-{}-queue", provider.resource_name()));
-        assert_eq!(queues.contains_key(queue.as_str()), sends, "{queue} in infra/stacks");
-        let sender = format!("sender-{}", provider.resource_name());
-        assert_eq!(functions.contains_key(&sender), sends, "{sender} in infra/stacks");
-        if sends {
-            exists(&format!("{folder}/sender.rs"));
-            exists(&format!("functions/senders/{}/main.rs", provider.resource_name()));
-        }
-    }
-}
-
-#[test]
-fn every_webhook_is_complete() {
-    let template = Template::read();
-    let functions = template.functions();
-    for (webhook, binary) in webhooks() {
-        let (provider, name) = (webhook.provider(), webhook.name());
-        exists(&format!("functions/webhooks/{name}/main.rs"));
-        let Some((logical, function)) = functions.get(&binary) else {
-            panic!("{binary} has no block in infra/stacks")
-        };
-        let routes = template.routes(logical);
-
-        let entry = providers::spec(provider);
-        let examples = providers::example::of(provider).events.iter();
-        let examples: Vec<_> = examples.filter(|example| example.webhook == name).collect();
-        assert!(examples.len() >= 3, "the webhook {name} has {} examples", examples.len());
-        let seed = providers::example::Seed::fixed(name);
-        let methods: BTreeSet<String> =
-            examples.iter().map(|example| (example.draft)(&seed).method.to_string()).collect();
-        let parameter = if entry.path_secret.is_some() { "secret" } else { "integration" };
-        let others = OTHER_PATHS.iter().filter(|(known, _)| *known == name).map(|(_, path)| *path);
-        for path in others.chain([webhook.path()]) {
-            let (plain, own) =
-                (format!("/webhooks/{path}"), format!("/webhooks/{path}/{{{parameter}}}"));
-            for method in &methods {
-                let has = |path: &str| routes.contains(&(method.clone(), path.to_owned()));
-                assert_eq!(has(&plain), entry.shared_webhook_url, "{binary}: {method} {plain}");
-                assert!(has(&own), "{binary}: {method} {own}");
-            }
-        }
-        for example in examples {
-            exists(&format!("events/{name}/{}.json", example.name));
-        }
-
-        let names = function["Environment"]["Variables"].as_object().expect("variables");
-        for variable in ["TABLE_NAME", "BUCKET_NAME", "EVENTS_QUEUE_URL", "PARKED_QUEUE_URL"] {
-            assert!(names.contains_key(variable), "{binary} has no variable {variable}");
-        }
-        for queue in ["INBOUND_QUEUE_URL", "RECEIPTS_QUEUE_URL"] {
-            assert_eq!(
-                names.contains_key(queue),
-                !provider.channels().is_empty(),
-                "{binary}: {queue}"
-            );
-        }
-    }
-}
-
 #[test]
 fn every_example_has_a_unique_name() {
     for provider in Provider::ALL {
@@ -272,66 +214,58 @@ fn every_example_has_a_unique_name() {
 }
 
 #[test]
-fn every_provider_folder_belongs_to_a_provider() {
-    let known: BTreeSet<String> = Provider::ALL.iter().map(ToString::to_string).collect();
-    let senders: BTreeSet<String> =
-        Provider::senders().map(|one| one.resource_name().to_owned()).collect();
-    let webhooks = providers::webhooks().map(|webhook| webhook.name().to_owned());
-    // Called by tenants' own programs, so it belongs to no provider.
-    let webhooks: BTreeSet<String> = webhooks.chain(["inbound".to_owned()]).collect();
-    assert_eq!(names_in("functions/webhooks"), webhooks, "functions/webhooks");
-    assert_eq!(names_in("functions/senders"), senders, "functions/senders");
-    let folders = names_in("shared/providers/src");
-    let folders: BTreeSet<String> =
-        folders.into_iter().filter(|name| !name.contains('.')).collect();
-    assert_eq!(folders, known, "shared/providers/src");
-}
-
-#[test]
-fn the_readme_names_every_credential_and_every_webhook() {
-    let index = "shared/providers/README.md";
-    assert!(
-        read("README.md").contains(&format!("({index})")),
-        "README.md does not link to {index}"
-    );
-    let readme = read(index);
-    for provider in Provider::ALL {
-        let page = format!("(src/{provider}/README.md)");
-        assert!(readme.contains(&page), "{index} does not link to {page}");
-        for credential in providers::spec(*provider).credentials {
-            assert!(readme.contains(&format!("`{credential}`")), "{index}: {credential}");
-        }
-        for webhook in providers::spec(*provider).webhooks {
-            let path = format!("/webhooks/{}", webhook.path());
-            assert!(readme.contains(&path), "{index} does not name {path}");
-        }
-    }
-}
-
-#[test]
-fn every_function_has_a_folder_and_a_template_resource() {
+fn every_function_has_a_folder_a_template_resource_and_a_binary() {
     let template = Template::read();
     let (blocks, folders) = (template.functions(), function_folders());
-    let names = |left: &BTreeSet<String>, right: &BTreeSet<String>| -> Vec<String> {
-        left.difference(right).cloned().collect()
-    };
-    let in_template: BTreeSet<String> = blocks.keys().cloned().collect();
-    let in_folders: BTreeSet<String> = folders.keys().cloned().collect();
-    assert_eq!(names(&in_folders, &in_template), [""; 0], "without a block in infra/stacks");
-    assert_eq!(names(&in_template, &in_folders), [""; 0], "without a folder in functions/");
+    let mut wrong = Vec::new();
     let (manifest, bootstrap) = (read("functions/Cargo.toml"), read("functions/bootstrap.rs"));
-    for (binary, (name, properties)) in blocks {
-        assert_eq!(name, logical_name(&binary));
-        assert_eq!(properties["CodeUri"], "../../target/lambda/bootstrap/", "{name}");
-        assert_eq!(properties["Handler"], binary.as_str(), "{name}");
-        assert_eq!(referred(&properties["Role"]), Some(format!("{name}Role").as_str()), "{name}");
-        let folder = &folders[&binary];
+    for (binary, folder) in &folders {
         let path = format!("{}/main.rs", folder.trim_start_matches("functions/"));
-        let bin = format!("name = \"{binary}\"\npath = \"{path}\"\ntest = false\n");
-        assert!(manifest.contains(&bin), "functions/Cargo.toml lacks:\n[[bin]]\n{bin}");
-        let line = format!("\"{binary}\" => {} in \"{path}\";", binary.replace('-', "_"));
-        assert!(bootstrap.contains(&line), "functions/bootstrap.rs lacks: {line}");
+        let bin = format!("[[bin]]\nname = \"{binary}\"\npath = \"{path}\"\ntest = false\n");
+        let line = format!("    \"{binary}\" => {} in \"{path}\";\n", binary.replace('-', "_"));
+        for (file, text, part) in
+            [("functions/Cargo.toml", &manifest, bin), ("functions/bootstrap.rs", &bootstrap, line)]
+        {
+            if !text.contains(&part) {
+                wrong.push(format!("{file}: run `cargo xtask generate`, which adds\n{part}"));
+            }
+        }
+        if !blocks.contains_key(binary) {
+            wrong.push(format!("infra/stacks: {binary} has no block; see infra/README.md"));
+        }
     }
+    let listed = bootstrap.lines().filter(|line| line.contains("\" => ")).count();
+    let binaries = manifest.matches("[[bin]]").count();
+    // The deployed binary is no function.
+    if listed > folders.len() || binaries > folders.len() + 1 {
+        wrong.push("functions: run `cargo xtask generate`: a list has too many functions".into());
+    }
+    for (binary, (name, properties)) in blocks {
+        if !folders.contains_key(&binary) {
+            wrong.push(format!("functions: {binary} has a block in infra/stacks and no folder"));
+        }
+        let logical = logical_name(&binary);
+        if name != logical {
+            wrong.push(format!("infra/stacks: {name} is named {logical}"));
+        }
+        for (property, expected) in
+            [("CodeUri", "../../target/lambda/bootstrap/"), ("Handler", binary.as_str())]
+        {
+            if properties[property] != expected {
+                wrong.push(format!("infra/stacks: {name} needs\n      {property}: {expected}"));
+            }
+        }
+        if referred(&properties["Role"]) != Some(format!("{name}Role").as_str()) {
+            wrong.push(format!("infra/stacks: {name} needs\n      Role: !GetAtt {name}Role.Arn"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_readme_links_to_the_list_of_providers() {
+    let link = "(shared/providers/README.md)";
+    assert!(read("README.md").contains(link), "README.md has no link {link}");
 }
 
 #[test]
@@ -349,11 +283,13 @@ fn every_function_has_example_events() {
         .into_keys()
         .map(|binary| binary.strip_prefix("webhook-").unwrap_or(&binary).to_owned())
         .collect();
-    assert_eq!(names_in("events"), wanted);
-    for name in wanted {
-        let files = names_in(&format!("events/{name}"));
-        assert!(!files.is_empty(), "events/{name} is empty");
-    }
+    let existing = names_in("events");
+    let is_empty =
+        |name: &String| !existing.contains(name) || names_in(&format!("events/{name}")).is_empty();
+    let empty: Vec<&String> = wanted.iter().filter(|name| is_empty(name)).collect();
+    assert!(empty.is_empty(), "events/ has no example of {empty:?}: run `cargo xtask generate`");
+    let others: Vec<&String> = existing.difference(&wanted).collect();
+    assert!(others.is_empty(), "events/ has folders of no function: {others:?}");
 }
 
 /// Queues with a visibility timeout below AWS's advice, each with the reason why that is safe.
@@ -428,6 +364,31 @@ fn every_queue_has_a_dead_letter_queue_and_alarms() {
 }
 
 #[test]
+fn the_redrive_knows_every_queue_and_its_dead_letter_queue() {
+    let template = Template::read();
+    let deployed = template.queues().into_values().map(|parameters| {
+        let name = text(&parameters["Name"]["!Sub"]);
+        let name = name.strip_prefix("${AWS::StackName}-").expect("the stack's name");
+        QueueName { name: name.to_owned(), fifo: parameters["Fifo"] == "true" }
+    });
+    let mut deployed: Vec<QueueName> = deployed.collect();
+    deployed.sort_by(|one, other| one.name.cmp(&other.name));
+    assert_eq!(QueueName::all(), deployed, "shared/features/operations/src/model.rs");
+    // The names that queue.yaml makes of the queue's.
+    let resources = &template.0.stacks[QUEUE]["Resources"];
+    for (resource, of) in [
+        ("Queue", QueueName::source as fn(&QueueName, &str) -> String),
+        ("DeadLetters", QueueName::dead_letters),
+    ] {
+        let name = &resources[resource]["Properties"]["QueueName"]["!If"];
+        for (fifo, made) in [(true, &name[1]), (false, &name[2])] {
+            let made = made["!Sub"].as_str().unwrap_or("${Name}").replace("${Name}", "hub-x");
+            assert_eq!(made, of(&QueueName { name: "x".to_owned(), fifo }, "hub-"));
+        }
+    }
+}
+
+#[test]
 fn the_template_and_the_openapi_document_have_the_same_routes() {
     let template = Template::read();
     let mut deployed = BTreeSet::new();
@@ -437,8 +398,10 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
                 assert!(is_open, "{name}: providers have no API key of the hub");
                 let found = webhooks().find(|(_, binary)| logical_name(binary) == name);
                 let (webhook, _) = found.unwrap_or_else(|| panic!("{name} is not a webhook"));
-                let (path, _) = path.split_once("/{").unwrap_or((path, ""));
-                let other = OTHER_PATHS.contains(&(webhook.name(), path));
+                let (path, own) = path.split_once("/{").unwrap_or((path, ""));
+                let is_shared = providers::spec(webhook.provider()).shared_webhook_url;
+                assert!(is_shared || !own.is_empty(), "{name}: a URL without an integration");
+                let other = provider::OTHER_PATHS.contains(&(webhook.name(), path));
                 assert!(path == webhook.path() || other, "{name}: {path}");
             } else {
                 let duplicate = format!("duplicate route {method} {path}");
@@ -474,25 +437,33 @@ fn a_claim_check_body_outlives_every_retention_of_its_record() {
     // In the queue, in the dead-letter queue, and in the queue again after a redrive.
     let longest = retention_days("Queue") + retention_days("DeadLetters") + retention_days("Queue");
     let rules = &template.of_type("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"];
-    let days = |prefix: &str| -> u64 {
-        let rule = each(rules).into_iter().find(|rule| rule["Prefix"] == prefix);
-        rule.expect("a rule")["ExpirationInDays"].as_u64().expect("days")
-    };
-    assert!(days("bodies/") > longest, "{} days; a record may live {longest}", days("bodies/"));
+    let rule = each(rules).into_iter().find(|rule| rule["Prefix"] == "bodies/").expect("a rule");
+    let name = referred(&rule["ExpirationInDays"]).expect("a parameter");
+    let parameter = &template.0.stacks[ROOT]["Parameters"][name];
+    for value in ["MinValue", "Default"] {
+        let days = parameter[value].as_u64().expect("days");
+        assert!(days > longest, "{name}: {value} is {days} days; a record may live {longest}");
+    }
 }
 
 #[test]
-fn every_provider_page_documents_the_largest_body() {
-    // In the notation of the pages.
-    let tenths = domain::webhook::MAX_BODY_BYTES / 100_000;
-    let largest = format!("{}.{} MB", tenths / 10, tenths % 10);
-    for provider in Provider::ALL {
-        let path = format!("shared/providers/src/{provider}/README.md");
-        let page = read(&path);
-        let sentence = page.split("\n- ").find(|part| part.contains("413"));
-        let sentence = sentence.unwrap_or_else(|| panic!("{path} does not describe a 413"));
-        assert!(sentence.contains(&largest), "{path}: {sentence}");
+fn a_raw_body_is_kept_as_long_as_the_record_of_its_event() {
+    let template = Template::read();
+    let rules = &template.of_type("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"];
+    // A rule is absent if the data is kept for ever.
+    let rules = each(rules).into_iter().map(|rule| rule.get("!If").map_or(rule, |rule| &rule[1]));
+    let kept: BTreeMap<&str, &Value> = rules
+        .filter_map(|rule| Some((rule["Prefix"].as_str()?, &rule["ExpirationInDays"])))
+        .collect();
+    let retention = "EventRetentionDays";
+    assert_eq!(referred(kept["archive/"]), Some(retention));
+    for name in ["ConsumerEvents", "ConsumerParked", "ConsumerReplay", "ApiEvents"] {
+        let function = template.of_type("AWS::Serverless::Function")[name];
+        let days = &function["Environment"]["Variables"]["EVENTS_RETENTION_DAYS"];
+        assert_eq!(referred(days), Some(retention), "{name}");
     }
+    let default = text(&template.0.stacks[ROOT]["Parameters"][retention]["Default"]);
+    assert_eq!(default.parse(), Ok(events::model::EVENT_RETENTION));
 }
 
 /// Resources with a wildcard, each with its reason.
@@ -501,7 +472,24 @@ const WILDCARDS: &[(&str, &str)] = &[
     ("${Bucket.Arn}/bodies/*", "one object for each large body"),
     ("${Bucket.Arn}/archive/*", "one object for each batch of raw events, or large event"),
     ("${Bucket.Arn}/media/*", "one object for each file"),
+    (OUTBOUND_QUEUES, "the API queues messages for every provider"),
+    (DEAD_LETTERS[0], "dead letters of every standard queue are redriven"),
+    (DEAD_LETTERS[1], "dead letters of every FIFO queue are redriven"),
 ];
+
+/// Start of the ARN of every queue.
+const QUEUES: &str =
+    "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-";
+
+/// Resource patterns of all dead-letter queues.
+const DEAD_LETTERS: [&str; 2] = [
+    "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-*-dead-letters",
+    "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-*-dead-letters.fifo",
+];
+
+/// Resource pattern of the outbound queues of all providers.
+const OUTBOUND_QUEUES: &str =
+    "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-outbound-*";
 
 /// Resource pattern of all tenants' secrets for a provider or for automations. Each tenant's secret
 /// is created at run time, and its ARN ends in random characters.
@@ -516,7 +504,7 @@ fn no_permission_has_a_wildcard_without_a_reason() {
     let providers = Provider::ALL.iter().map(|provider| provider.as_str());
     let secrets: BTreeSet<String> = providers.chain(["automation"]).map(secrets_of).collect();
     let mut used = BTreeSet::new();
-    for (role, actions, resource) in template.permissions() {
+    for Granted { role, actions, resource, .. } in template.permissions() {
         for action in &actions {
             assert!(!action.contains('*'), "{role}: {action}");
             assert_ne!(action, "dynamodb:Scan", "{role}: scans are not allowed");
@@ -551,9 +539,9 @@ fn a_webhook_may_only_read_its_providers_secrets_and_write_to_queues() {
     let permissions = template.permissions();
     for (webhook, binary) in webhooks() {
         let role = format!("{}Role", logical_name(&binary));
-        let own = permissions.iter().filter(|(name, ..)| *name == role);
+        let own = permissions.iter().filter(|granted| granted.role == role);
         let mut reads_secrets = false;
-        for (_, actions, resource) in own {
+        for Granted { actions, resource, .. } in own {
             for action in actions {
                 match action.as_str() {
                     "secretsmanager:GetSecretValue" => {

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use domain::Provider;
 use serde_json::Value;
-use templates::ROOT;
+use templates::{QUEUE, ROOT};
 
-use crate::{Template, names_in, referred, text};
+use crate::{Template, each, names_in, referred, text};
 
 /// CloudFormation allows 500 resources in a stack. A stack with fewer is easier to read and is
 /// updated faster; one that reaches this number is divided.
@@ -183,31 +182,187 @@ fn no_route_has_separately_billed_metrics() {
     let stages = template.of_type("AWS::ApiGatewayV2::Stage");
     assert_eq!(stages.len(), 1);
     for (name, stage) in stages {
-        let detailed = &stage["DefaultRouteSettings"]["DetailedMetricsEnabled"];
-        assert_eq!(detailed, false, "{name}: each route would have six metrics at $0.30 a month");
+        let routes =
+            stage["RouteSettings"].as_object().into_iter().flat_map(serde_json::Map::values);
+        // The settings of a route replace the default ones, and do not add to them.
+        for settings in routes.chain([&stage["DefaultRouteSettings"]]) {
+            let detailed = &settings["DetailedMetricsEnabled"];
+            assert_eq!(detailed, false, "{name}: a route has six metrics at $0.30 a month");
+        }
     }
-}
-
-/// Whether messages can fail over between two providers, which is only possible within a channel.
-fn can_fail_over(from: Provider, to: Provider) -> bool {
-    from.channels().iter().any(|channel| to.supports(*channel))
 }
 
 #[test]
-fn a_sender_reaches_the_queues_of_the_providers_that_it_fails_over_to_and_no_others() {
+fn every_route_is_throttled() {
     let template = Template::read();
-    let functions = template.functions();
-    let queues = |binary: &str| -> BTreeSet<String> {
-        let (_, function) = &functions[binary];
-        let variables = function["Environment"]["Variables"].as_object().expect("variables");
-        variables.keys().filter(|name| name.starts_with("OUTBOUND_")).cloned().collect()
-    };
-    for provider in Provider::senders() {
-        let reached = Provider::senders().filter(|other| can_fail_over(provider, *other));
-        let reached: BTreeSet<String> = reached.map(Provider::queue_variable).collect();
-        assert_eq!(queues(&format!("sender-{}", provider.resource_name())), reached, "{provider}");
+    for (name, stage) in template.of_type("AWS::ApiGatewayV2::Stage") {
+        let default = &stage["DefaultRouteSettings"];
+        for limit in ["ThrottlingRateLimit", "ThrottlingBurstLimit"] {
+            let parameter = referred(&default[limit]).expect("a parameter");
+            let parameter = &template.0.stacks[ROOT]["Parameters"][parameter];
+            assert!(
+                parameter["Default"].as_u64().is_some_and(|limit| limit > 0),
+                "{name}: {limit}"
+            );
+        }
+        // API Gateway refuses a stage with settings for a route that does not exist yet.
+        let first = each(&template.0.resources[name]["DependsOn"]);
+        for key in stage["RouteSettings"].as_object().into_iter().flatten().map(|(key, _)| key) {
+            let created = first.iter().any(|route| {
+                template.0.resources[text(route)]["Properties"]["RouteKey"] == key.as_str()
+            });
+            assert!(created, "{name} must depend on the route {key}");
+        }
     }
-    let all: BTreeSet<String> = Provider::senders().map(Provider::queue_variable).collect();
-    assert_eq!(queues("api-messages"), all);
-    assert_eq!(queues("api-conversations"), all);
+}
+
+#[test]
+fn the_api_has_fewer_than_300_routes() {
+    let routes = Template::read().of_type("AWS::ApiGatewayV2::Route").len();
+    assert!(routes < 300, "{routes}: the quota of an API, which AWS can raise");
+}
+
+/// Returns an upper bound of the characters of a policy in IAM.
+fn characters(value: &Value) -> usize {
+    /// Longer than a name, region or account in an ARN.
+    const REFERENCE: usize = 64;
+    fn references(value: &Value) -> usize {
+        match value {
+            Value::Array(items) => items.iter().map(references).sum(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(name, field)| match field {
+                    // An ARN has five parts before its name.
+                    Value::String(_) if name == "!Ref" || name == "!GetAtt" => 3,
+                    Value::String(text) if name == "!Sub" => text.matches("${").count(),
+                    other => references(other),
+                })
+                .sum(),
+            _ => 0,
+        }
+    }
+    value.to_string().len() + references(value) * REFERENCE
+}
+
+#[test]
+fn policies_are_smaller_than_iam_allows() {
+    let template = Template::read();
+    for (name, role) in template.of_type("AWS::IAM::Role") {
+        let policies = role["Policies"].as_array().into_iter().flatten();
+        let size: usize = policies.map(|policy| characters(&policy["PolicyDocument"])).sum();
+        assert!(size < 10_240, "{name}: the inline policies have up to {size} characters");
+        let attached = role["ManagedPolicyArns"].as_array().map_or(0, Vec::len);
+        assert!(attached <= 10, "{name} has {attached} managed policies");
+    }
+    for (name, policy) in template.of_type("AWS::IAM::ManagedPolicy") {
+        let size = characters(&policy["PolicyDocument"]);
+        assert!(size < 6_144, "{name} has up to {size} characters");
+    }
+}
+
+#[test]
+fn a_dead_letter_queue_can_be_redriven_to_its_own_queue_only() {
+    let template = Template::read();
+    let resources = &template.0.stacks[QUEUE]["Resources"];
+    let allowed = &resources["DeadLetters"]["Properties"]["RedriveAllowPolicy"];
+    assert_eq!(allowed["redrivePermission"], "byQueue");
+    let sources = &allowed["sourceQueueArns"][0]["!If"];
+    let names = &resources["Queue"]["Properties"]["QueueName"]["!If"];
+    assert_eq!(sources[0], names[0]);
+    // The ARN is written out, because a reference to the queue would be a circular one.
+    let arn = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:";
+    assert_eq!(sources[1]["!Sub"], format!("{arn}{}", text(&names[1]["!Sub"])));
+    assert_eq!(sources[2]["!Sub"], format!("{arn}${{{}}}", text(&names[2]["!Ref"])));
+}
+
+#[test]
+fn data_outlives_its_stack_unless_the_stack_was_never_created() {
+    let (template, mut kept) = (Template::read(), BTreeSet::new());
+    for (path, template) in &template.0.stacks {
+        for (name, resource) in template["Resources"].as_object().expect("resources") {
+            let deletion = &resource["DeletionPolicy"];
+            // A stack whose first deployment fails would leave empty tables and buckets behind.
+            assert_ne!(deletion, "Retain", "{path}: {name}: write RetainExceptOnCreate");
+            let kind = text(&resource["Type"]);
+            if ["AWS::DynamoDB::Table", "AWS::S3::Bucket"].contains(&kind) {
+                assert_eq!(deletion, "RetainExceptOnCreate", "{path}: {name}");
+                assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{path}: {name}");
+                kept.insert(kind);
+            }
+        }
+    }
+    assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn a_stack_can_use_the_restored_table_of_every_feature_and_a_restored_bucket() {
+    let template = Template::read();
+    let root = &template.0.stacks[ROOT];
+    let mut restored = vec![("Core", "BucketRestored", "BucketRestored".to_owned())];
+    restored
+        .extend(template.0.tables().map(|table| (table, "Restored", format!("{table}Restored"))));
+    assert!(restored.len() > 5);
+    for (stack, parameter, name) in restored {
+        let passed = &root["Resources"][stack]["Properties"]["Parameters"][parameter];
+        assert_eq!(referred(passed), Some(name.as_str()), "{stack}");
+        assert_eq!(root["Parameters"][&name]["Default"], "", "{name}");
+    }
+}
+
+#[test]
+fn a_function_that_everyone_can_call_has_a_limit_of_its_own_if_the_operator_sets_one() {
+    let template = Template::read();
+    for (binary, (name, function)) in template.functions() {
+        let condition = match binary.split('-').next() {
+            Some("webhook") => "HasWebhookConcurrency",
+            // It has its own parameter, because each waiting worker occupies it.
+            Some("api") if binary != "api-queue" => "HasApiConcurrency",
+            Some("consumer" | "sender") => {
+                let event = &function["Events"]["Queue"]["Properties"]["ScalingConfig"];
+                assert!(event["MaximumConcurrency"].is_u64(), "{name}");
+                continue;
+            }
+            _ => continue,
+        };
+        let reserved = &function["ReservedConcurrentExecutions"]["!If"];
+        assert_eq!(reserved[0], condition, "{name}");
+        let parameter = condition.trim_start_matches("Has");
+        assert_eq!(referred(&reserved[1]), Some(parameter), "{name}");
+        // A new account has too little concurrency to reserve any of it.
+        assert_eq!(template.0.stacks[ROOT]["Parameters"][parameter]["Default"], 0, "{parameter}");
+    }
+}
+
+#[test]
+fn tracing_is_off_unless_the_operator_turns_it_on() {
+    let template = Template::read();
+    for (name, function) in template.of_type("AWS::Serverless::Function") {
+        assert_eq!(referred(&function["Tracing"]), Some("Tracing"), "{name}");
+    }
+    assert_eq!(template.0.stacks[ROOT]["Parameters"]["Tracing"]["Default"], "PassThrough");
+}
+
+#[test]
+fn the_access_log_names_the_tenant_and_the_key_and_never_has_the_key_itself() {
+    let template = Template::read();
+    let stages = template.of_type("AWS::ApiGatewayV2::Stage");
+    let format = text(&stages["ApiStage"]["AccessLogSettings"]["Format"]);
+    let fields: serde_json::Map<String, Value> = serde_json::from_str(format).expect("JSON");
+    for (field, variable) in [
+        ("request_id", "$context.requestId"),
+        ("source_ip", "$context.identity.sourceIp"),
+        ("tenant", "$context.authorizer.tenant"),
+        ("key", "$context.authorizer.key"),
+    ] {
+        assert_eq!(fields[field], variable);
+    }
+    // Neither a header nor a path, which can contain a secret.
+    for variable in ["$context.path", "$context.authorizer.claims", "header"] {
+        assert!(!format.contains(variable), "{format}");
+    }
+    // The authorizer returns what the log names.
+    let authorizer = crate::read("shared/features/accounts/src/authorizer.rs");
+    for name in ["\"tenant\":", "\"key\":"] {
+        assert!(authorizer.contains(name), "{name}");
+    }
 }

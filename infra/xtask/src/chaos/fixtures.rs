@@ -89,6 +89,10 @@ impl Fixtures {
 
     fn tenant(&mut self, hub: &Hub, admin: &Client, id: &str) -> Result<()> {
         admin.post("/tenants", &json!({"id": id, "name": id}))?;
+        // The load is higher than the default limits.
+        let rates = json!({"reads": 100_000, "messages": 100_000});
+        let limits = json!({"key": rates, "tenant": rates});
+        admin.put(&format!("/tenants/{id}/limits"), &limits)?;
         let scopes = json!({"scopes": ["send", "read"]});
         let key = text(&admin.post(&format!("/tenants/{id}/keys"), &scopes)?, "/key")?;
         let url = format!("{}/automation/{id}", hub.simulator_url());

@@ -6,18 +6,20 @@ use std::time::Duration;
 use aws_lc_rs::constant_time;
 use aws_types::SdkConfig;
 use domain::ports::{Clock, PortResult};
-use domain::tenant::Scope;
+use domain::tenant::{ApiKey, Scope};
 use domain::{KeyId, TenantId};
 use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use runtime::digest::sha256;
-use runtime::{Error, Kit};
+use runtime::{AwsEnv, Error, FeatureRepository, Kit};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Repository;
-use crate::ports::Keys;
+use crate::key_cache::CachedKeys;
+use crate::key_use::KeyUses;
+use crate::ports::{Keys, RecordKeyUse};
 
 /// Request of API Gateway to the authorizer; only the fields that are used.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
@@ -54,14 +56,19 @@ pub fn new_key(id: KeyId, random: [u128; 2]) -> SecretString {
     format!("{KEY_PREFIX}{id}_{secret}").into()
 }
 
-/// Authorizes one request.
+/// Authorizes one request at `now`.
+///
+/// The allowed addresses of a key are not checked here: API Gateway caches the result, and a request
+/// from a wrong address would lock out the right ones. The API checks them for each request.
 ///
 /// # Errors
 /// If the table cannot be read. API Gateway then returns 500 and the request is not authorized.
-pub async fn handle<K: Keys>(
+pub async fn handle<K: Keys, U: RecordKeyUse>(
     keys: &K,
+    uses: &KeyUses<U>,
     admin_key: &SecretString,
     request: &AuthorizerRequest,
+    now: Timestamp,
 ) -> PortResult<AuthorizerReply> {
     let denied = AuthorizerReply { is_authorized: false, context: json!({}) };
     let header = request.identity_source.first().map_or("", String::as_str);
@@ -77,35 +84,53 @@ pub async fn handle<K: Keys>(
         constant_time::verify_slices_are_equal(hashed.as_bytes(), stored.as_bytes()).is_ok()
     };
     if !admin_key.expose_secret().is_empty() && same(&sha256(admin_key.expose_secret())) {
-        return Ok(granted(&TenantId::platform(), &[Scope::Admin], "admin"));
+        let (tenant, key) = (TenantId::platform(), "platform");
+        let context = json!({ "tenant": tenant, "scopes": Scope::Admin, "key": key });
+        return Ok(AuthorizerReply { is_authorized: true, context });
     }
     let id = key.strip_prefix(KEY_PREFIX).and_then(|rest| rest.split_once('_'));
     let id = id.and_then(|(id, _)| format!("{}{id}", KeyId::PREFIX).parse().ok());
     let Some(id) = id else { return Ok(denied) };
     match keys.key(id).await? {
-        Some((key, stored)) if same(&stored) => {
-            Ok(granted(&key.tenant, &key.scopes, &key.id.to_string()))
+        Some((key, stored)) if same(&stored) && !key.is_expired(now) => {
+            uses.record(&key, now).await;
+            Ok(granted(&key))
         }
         _ => Ok(denied),
     }
 }
 
-fn granted(tenant: &TenantId, scopes: &[Scope], key: &str) -> AuthorizerReply {
-    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    let context = json!({ "tenant": tenant, "scopes": scopes.join(","), "key": key });
+fn granted(key: &ApiKey) -> AuthorizerReply {
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut context = json!({ "tenant": key.tenant, "scopes": scopes.join(","), "key": key.id });
+    // The API checks these again for each request, because API Gateway caches this result.
+    if let Some(expires_at) = key.expires_at {
+        set(&mut context, "expires_at", expires_at.to_string());
+    }
+    if !key.allowed_ips.is_empty() {
+        let blocks: Vec<String> = key.allowed_ips.iter().map(ToString::to_string).collect();
+        set(&mut context, "allowed_ips", blocks.join(","));
+    }
     AuthorizerReply { is_authorized: true, context }
+}
+
+fn set(context: &mut Value, name: &str, value: String) {
+    if let Some(context) = context.as_object_mut() {
+        context.insert(name.to_owned(), value.into());
+    }
 }
 
 /// The authorizer with its production dependencies.
 #[derive(Debug)]
 pub struct Authorizer<C> {
     aws: SdkConfig,
-    store: Repository,
+    keys: CachedKeys<Repository, C>,
     /// ARN of the secret that holds the platform admin key.
     admin_key_arn: String,
     /// Platform admin key, and when it was read. It is read on the first request, not at init: if
     /// reading failed at init, the sandbox would end and API Gateway would get no response.
     admin_key: Mutex<Option<(Timestamp, SecretString)>>,
+    uses: KeyUses<Repository>,
     clock: C,
 }
 
@@ -128,7 +153,7 @@ impl<C: Clock> Authorizer<C> {
             let mut known = self.admin_key.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert((now, key)).1.clone()
         };
-        Ok(handle(&self.store, &key, request).await?)
+        Ok(handle(&self.keys, &self.uses, &key, request, now).await?)
     }
 }
 
@@ -136,12 +161,13 @@ impl<C: Clock> Authorizer<C> {
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn authorizer<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Authorizer<C>, Error> {
+pub fn authorizer<E: AwsEnv>(kit: &Kit<E>) -> Result<Authorizer<E::Clock>, Error> {
     Ok(Authorizer {
         aws: kit.aws.clone(),
-        store: Repository::of(kit)?,
+        keys: CachedKeys::new(kit.repository()?, kit.clock.clone()),
         admin_key_arn: kit.var("ADMIN_KEY_SECRET_ARN")?,
         admin_key: Mutex::default(),
+        uses: KeyUses::new(kit.repository()?),
         clock: kit.clock.clone(),
     })
 }
@@ -153,7 +179,7 @@ pub fn authorizer<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Authoriz
 pub fn run() -> Result<(), Error> {
     runtime::start(async |kit| {
         let authorizer = authorizer(&kit)?;
-        authorizer.store.prewarm().await;
+        authorizer.keys.store.prewarm().await;
         let authorizer = &authorizer;
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<AuthorizerRequest>| {
             authorizer.answer(&event.payload).await

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::circuit::{Admission, Circuit, PROBE_INTERVAL, State};
 use domain::integration::Integration;
 use domain::ports::{Clock, PortResult, Recorded};
 use domain::{IntegrationId, MessageId};
 use jiff::Timestamp;
 use runtime::telemetry::{self, Metric};
 
+use crate::model::circuit::{Admission, Circuit, PROBE_INTERVAL, State};
 use crate::ports::Circuits;
 
 /// Cache lifetime of a closed circuit, after which this sandbox notices that another sender opened

@@ -3,8 +3,12 @@
 pub mod api;
 pub mod authorizer;
 pub mod circuit;
+mod key_cache;
+pub mod key_use;
+pub mod model;
 pub mod operator_credentials;
 pub mod ports;
+pub mod rate_limit;
 pub mod repository;
 pub mod webhook;
 

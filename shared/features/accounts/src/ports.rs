@@ -1,13 +1,17 @@
 //! Ports of the feature: one trait per permission.
 
-use domain::automation::Automation;
-use domain::circuit::Circuit;
 use domain::ports::{Page, PortResult, Recorded};
 use domain::provider::Channel;
-use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{Integration, IntegrationId, KeyId, Provider, TenantId};
 use jiff::Timestamp;
+use runtime::api::RequestClass;
+
+use crate::model::audit::{AuditFilter, AuditRecord};
+use crate::model::automation::{Automation, Push};
+use crate::model::circuit::Circuit;
+use crate::model::limits::{Counts, LimitSettings, Limits};
+use crate::model::route::Route;
 
 /// Tenant and integration lookup.
 pub trait TenantReader: Send + Sync {
@@ -64,6 +68,40 @@ pub trait Keys: Send + Sync {
     fn key(&self, id: KeyId) -> impl Future<Output = PortResult<Option<(ApiKey, String)>>> + Send;
 }
 
+/// Record of when API keys are used.
+pub trait RecordKeyUse: Send + Sync {
+    /// Records that a key was used at `now`, if the recorded time is older than
+    /// [`LAST_USED_PRECISION`](crate::model::key::LAST_USED_PRECISION) and the key still exists.
+    fn record_use(
+        &self,
+        tenant: &TenantId,
+        id: KeyId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Audit records, read side.
+pub trait AuditReader: Send + Sync {
+    /// Returns a tenant's audit records that match `filter`, newest first. A page may have fewer
+    /// than `limit` records although another one follows.
+    fn audit_records(
+        &self,
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<AuditRecord>>> + Send;
+}
+
+/// Outcome of creating an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCreation {
+    /// The key was created.
+    Created,
+    /// The tenant has [`MAX_KEYS`](crate::model::key::MAX_KEYS) keys; nothing was written.
+    LimitReached,
+}
+
 /// Outcome of claiming an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountClaim {
@@ -74,9 +112,16 @@ pub enum AccountClaim {
 }
 
 /// Storage of tenants and their keys, integrations, automations and routes.
+///
+/// Each change is written together with its audit record, in one transaction: neither exists without
+/// the other.
 pub trait Registry: Send + Sync {
     /// Creates a tenant; returns `Duplicate` if one with that id exists.
-    fn create_tenant(&self, tenant: &Tenant) -> impl Future<Output = PortResult<Recorded>> + Send;
+    fn create_tenant(
+        &self,
+        tenant: &Tenant,
+        audit: &AuditRecord,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
 
     /// Returns the tenant with this id.
     fn tenant(&self, id: &TenantId) -> impl Future<Output = PortResult<Option<Tenant>>> + Send;
@@ -88,17 +133,35 @@ pub trait Registry: Send + Sync {
         cursor: Option<&str>,
     ) -> impl Future<Output = PortResult<Page<Tenant>>> + Send;
 
-    /// Stores a key under the hash of the complete key.
-    fn create_key(&self, key: &ApiKey, hash: &str) -> impl Future<Output = PortResult<()>> + Send;
+    /// Stores a key under the hash of the complete key, unless the tenant has too many.
+    fn create_key(
+        &self,
+        key: &ApiKey,
+        hash: &str,
+        audit: &AuditRecord,
+    ) -> impl Future<Output = PortResult<KeyCreation>> + Send;
 
-    /// Returns the tenant's keys.
-    fn keys(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Vec<ApiKey>>> + Send;
+    /// Returns the tenant's keys, by id.
+    fn keys(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<ApiKey>>> + Send;
+
+    /// Returns the tenant's key with this id.
+    fn api_key(
+        &self,
+        tenant: &TenantId,
+        id: KeyId,
+    ) -> impl Future<Output = PortResult<Option<ApiKey>>> + Send;
 
     /// Revokes a key of the tenant; returns `false` if it has no key with that id.
     fn revoke_key(
         &self,
         tenant: &TenantId,
         id: KeyId,
+        audit: &AuditRecord,
     ) -> impl Future<Output = PortResult<bool>> + Send;
 
     /// Sets the tenant's automation.
@@ -106,6 +169,7 @@ pub trait Registry: Send + Sync {
         &self,
         tenant: &TenantId,
         automation: &Automation,
+        audit: &AuditRecord,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
     /// Sets the integrations that send the tenant's messages on a channel.
@@ -114,6 +178,7 @@ pub trait Registry: Send + Sync {
         tenant: &TenantId,
         channel: Channel,
         route: &Route,
+        audit: &AuditRecord,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
     /// Returns the integration with this id, of any tenant.
@@ -122,11 +187,19 @@ pub trait Registry: Send + Sync {
         id: IntegrationId,
     ) -> impl Future<Output = PortResult<Option<Integration>>> + Send;
 
-    /// Returns the tenant's integrations.
+    /// Returns all the tenant's integrations.
     fn integrations(
         &self,
         tenant: &TenantId,
     ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
+
+    /// Returns a page of the tenant's integrations, by id.
+    fn integration_page(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<Integration>>> + Send;
 
     /// Writes an integration and claims its account, its webhook path secrets and, for the
     /// operator, its place as the operator's own integration at the provider; all or nothing.
@@ -137,7 +210,11 @@ pub trait Registry: Send + Sync {
         integration: &Integration,
         path_secrets: &[String],
         before: Option<(&Integration, &[String])>,
+        audit: &AuditRecord,
     ) -> impl Future<Output = PortResult<AccountClaim>> + Send;
+
+    /// Writes the audit record of an action outside of the table.
+    fn record_action(&self, audit: &AuditRecord) -> impl Future<Output = PortResult<()>> + Send;
 
     /// Locks the tenant's credentials at `provider` until `until`, because they share one secret;
     /// returns `false` if another caller holds the lock at `now`.
@@ -162,17 +239,20 @@ pub trait Registry: Send + Sync {
         &self,
         integration: &Integration,
         path_secrets: &[String],
+        audit: &AuditRecord,
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
 /// Disabling of a tenant's webhook endpoint.
 pub trait DisableEndpoint: Send + Sync {
-    /// Disables the tenant's webhook endpoint, and records the time.
+    /// Disables the tenant's webhook endpoint `push`, and records the time. Returns `false` if the
+    /// tenant has set or removed its endpoint since.
     fn disable(
         &self,
         tenant: &TenantId,
+        push: &Push,
         now: Timestamp,
-    ) -> impl Future<Output = PortResult<()>> + Send;
+    ) -> impl Future<Output = PortResult<bool>> + Send;
 }
 
 /// List of the tenants whose workers pull jobs.
@@ -186,4 +266,55 @@ pub trait PullingTenants: Send + Sync {
 
     /// Removes the tenant from the list, unless its automation pulls jobs.
     fn stop_tracking(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Limits of tenants, read side.
+pub trait LimitReader: Send + Sync {
+    /// Returns the tenant's limits.
+    fn limits(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Limits>> + Send;
+}
+
+/// Limits of tenants, write side.
+pub trait LimitWriter: Send + Sync {
+    /// Sets the tenant's limits.
+    fn set_limits(
+        &self,
+        tenant: &TenantId,
+        settings: &LimitSettings,
+        audit: &AuditRecord,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// A minute of a class of requests of an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RateWindow<'a> {
+    /// Tenant of the key.
+    pub tenant: &'a TenantId,
+    /// API key.
+    pub key: KeyId,
+    /// Class of the requests.
+    pub class: RequestClass,
+    /// Number of the minute since the Unix epoch.
+    pub minute: i64,
+}
+
+/// Outcome of taking permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermitOutcome {
+    /// The permits were taken. These are now taken in total.
+    Taken(Counts),
+    /// None was taken, because they would exceed a limit. These were taken before.
+    Exceeded(Counts),
+}
+
+/// Permits for requests.
+pub trait RateCounter: Send + Sync {
+    /// Takes `count` permits for requests in `window`, all or none: the permits taken by all
+    /// sandboxes together never exceed `limits`.
+    fn take_permits(
+        &self,
+        window: RateWindow<'_>,
+        count: u32,
+        limits: Counts,
+    ) -> impl Future<Output = PortResult<PermitOutcome>> + Send;
 }

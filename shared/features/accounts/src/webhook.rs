@@ -10,5 +10,5 @@ use crate::Repository;
 /// # Errors
 /// If an environment variable is missing.
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
-    runtime::webhook::run(provider, Repository::of)
+    runtime::webhook::run::<Repository>(provider)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::automation::Notification;
+use domain::notification::Notification;
 use domain::ports::PortResult;
 use domain::{NotificationId, TenantId};
 use jiff::Timestamp;
@@ -85,6 +85,8 @@ pub struct DueRetry {
     pub tenant: TenantId,
     /// The notification.
     pub id: NotificationId,
+    /// When it is due.
+    pub due_at: Timestamp,
     /// The sort key of the schedule entry, used to remove it.
     pub sort_key: String,
 }

@@ -1,23 +1,22 @@
 //! Events of a tenant: list, get and replay.
 
-use domain::ports::{Clock, EventBodyReader, Publisher, Rng};
-use domain::record::{
-    Direction, EventFilter, EventRecord, Kind, Replay, ReplayStatus, State, StoredEvent,
-};
+use domain::ports::{Clock, Publisher, Rng};
 use domain::task::{ReplayTask, VERSION};
 use domain::tenant::Scope;
 use domain::{EventId, Provider, ReplayId, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
-use queue::{Bucket, SqsQueue};
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
-use runtime::{Error, Kit};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Repository;
-use crate::ports::{EventReader, Replays};
+use crate::model::{
+    Direction, EventFilter, EventRecord, Kind, Replay, ReplayStatus, State, StoredEvent,
+};
+use crate::ports::{EventReader, ReplayStart, Replays};
 
 /// Maximum number of pages that a dry run counts, of a hundred events each.
 const MAX_DRY_RUN_PAGES: u32 = 10;
@@ -26,19 +25,19 @@ const MAX_NAME_LEN: usize = 200;
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Events<S, B, P, C, R> {
+pub struct Events<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Bucket with the event bodies that are too large for the table.
-    pub bucket: B,
+    pub bucket: E::Bucket,
     /// Events queue.
-    pub events: P,
+    pub events: E::Queue,
     /// Replay queue.
-    pub replays: P,
+    pub replays: E::Queue,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for ids.
-    pub rng: R,
+    pub rng: E::Rng,
 }
 
 /// Operations of the resource.
@@ -197,14 +196,7 @@ pub const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, B, P, C, R> Resource for Events<S, B, P, C, R>
-where
-    S: EventReader + Replays,
-    B: EventBodyReader,
-    P: Publisher,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Resource for Events<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -228,26 +220,20 @@ where
     }
 }
 
-impl<S, B, P, C, R> Events<S, B, P, C, R>
-where
-    S: EventReader + Replays,
-    B: EventBodyReader,
-    P: Publisher,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Events<E> {
     async fn list(&self, request: &ApiRequest, filter: EventFilter) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Read, None)?;
         let (limit, from) = request.page()?;
         let newest = Direction::NewestFirst;
         let page = self.store.events(&tenant, &filter, newest, limit, from.as_deref()).await?;
-        let events = page.items.into_iter().map(|event| event.record).collect();
+        let events = page.items.into_iter().map(|event| event.record.repaired()).collect();
         ApiReply::json(StatusCode::OK, &EventPage { events, next: cursor(page.next) })
     }
 
     async fn find(&self, tenant: &TenantId, id: EventId) -> Result<StoredEvent, Problem> {
         let event = self.store.event(tenant, id).await?;
-        let event = event.filter(|event| !event.record.is_expired(self.clock.now()));
+        let (retention, now) = (self.store.retention(), self.clock.now());
+        let event = event.filter(|event| !event.record.is_expired(retention, now));
         event.ok_or_else(Problem::not_found)
     }
 
@@ -260,7 +246,7 @@ where
         } else {
             None
         };
-        ApiReply::json(StatusCode::OK, &EventDetail { record: event.record, raw })
+        ApiReply::json(StatusCode::OK, &EventDetail { record: event.record.repaired(), raw })
     }
 
     async fn replay_one(&self, request: &ApiRequest, id: EventId) -> Result<ApiReply, Problem> {
@@ -309,7 +295,9 @@ where
             updated_at: now,
             reason: None,
         };
-        self.store.create_replay(&replay).await?;
+        if let ReplayStart::TooMany(running) = self.store.start_replay(&replay).await? {
+            return Err(too_many_replays(&running));
+        }
         let job = ReplayTask {
             v: VERSION,
             tenant: tenant.clone(),
@@ -343,6 +331,18 @@ where
         let reply = ReplayAnswer { replay: None, status: "dry_run", matched, more };
         ApiReply::json(StatusCode::ACCEPTED, &reply)
     }
+}
+
+fn too_many_replays(running: &[ReplayId]) -> Problem {
+    let running: Vec<_> = running.iter().map(ToString::to_string).collect();
+    let detail = format!(
+        "{} replays of the tenant run, which is the most: wait until one of {} has ended, as \
+         GET /events/replays/{{id}} shows",
+        running.len(),
+        running.join(", ")
+    );
+    let (status, title) = (StatusCode::CONFLICT, "Too many replays run");
+    Problem::new(status, "too_many_replays", title, detail)
 }
 
 fn not_replayable() -> Problem {
@@ -390,19 +390,14 @@ fn checked_name(name: String) -> Result<String, Problem> {
     Ok(name)
 }
 
-/// The resource with its production dependencies.
-pub type ProductionEvents<C, R> = Events<Repository, Bucket, SqsQueue, C, R>;
-
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clone, R: Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<ProductionEvents<C, R>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Events<E>, Error> {
     let bucket = kit.bucket()?;
     Ok(Events {
-        store: Repository::of(kit)?,
+        store: kit.repository()?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         replays: kit.queue("REPLAY_QUEUE_URL", None)?,
         bucket,
@@ -416,9 +411,5 @@ pub fn resource<N, C: Clone, R: Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.store.prewarm().await;
-        runtime::api::serve(&kit, resource).await
-    })
+    accounts::rate_limit::serve(resource, async |resource| resource.store.prewarm().await)
 }

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod handlers;
+pub mod model;
 pub mod ports;
 pub mod repository;
 

@@ -1,9 +1,10 @@
 //! Ports of the feature: one trait per permission.
 
 use domain::ports::{Page, PortResult, Recorded};
-use domain::record::{Direction, EventFilter, Replay, ReplayPage, ReplayPosition, StoredEvent};
 use domain::{EventId, ReplayId, TenantId};
 use jiff::Timestamp;
+
+use crate::model::{Direction, EventFilter, Replay, ReplayPage, ReplayPosition, StoredEvent};
 
 /// Outcome of recording an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +59,21 @@ pub trait EventReader: Send + Sync {
     ) -> impl Future<Output = PortResult<Page<StoredEvent>>> + Send;
 }
 
+/// Outcome of starting a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayStart {
+    /// The replay was created.
+    Started,
+    /// These replays of the tenant run: nothing was created.
+    TooMany(Vec<ReplayId>),
+}
+
 /// Replays: creation and reads.
 pub trait Replays: Send + Sync {
-    /// Creates a replay; returns `Duplicate` if one with that id exists.
-    fn create_replay(&self, replay: &Replay) -> impl Future<Output = PortResult<Recorded>> + Send;
+    /// Creates a replay, unless [`MAX_RUNNING_REPLAYS`](crate::model::MAX_RUNNING_REPLAYS) of its
+    /// tenant run when it is created.
+    fn start_replay(&self, replay: &Replay)
+    -> impl Future<Output = PortResult<ReplayStart>> + Send;
 
     /// Returns a replay of the tenant and its position.
     fn replay(

@@ -2,9 +2,11 @@
 
 pub mod api;
 pub mod handlers;
+pub mod model;
 pub mod notify;
 pub mod outbound;
 pub mod ports;
 pub mod repository;
+mod routing;
 
 pub use repository::Repository;

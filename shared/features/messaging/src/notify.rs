@@ -1,6 +1,7 @@
 //! Notifications to the tenant's webhook endpoint.
 
-use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
+use accounts::model::automation::Automation;
+use domain::notification::{Notification, NotificationData, NotificationKind};
 use domain::ports::{PortResult, Publisher, Record};
 use domain::task::{NotificationTask, VERSION};
 

@@ -4,19 +4,10 @@ use std::collections::BTreeMap;
 
 use domain::Provider;
 use domain::failpoint::{self, Failpoint};
-use domain::ports::{PortResult, Publisher, Record};
+use domain::ports::{PortResult, Record};
 use domain::task::{OutboundAction, OutboundTask, SendTask, VERSION};
 use queue::{Bucket, SqsQueue};
-use runtime::{Error, Kit};
-
-/// Outbound queues by provider.
-pub trait OutboundQueues: Send + Sync {
-    /// Queue type.
-    type Queue: Publisher;
-
-    /// Returns the outbound queue of `provider`, if the hub sends through it.
-    fn of(&self, provider: Provider) -> Option<&Self::Queue>;
-}
+use runtime::{AwsEnv, Error, Kit};
 
 /// Outbound queues, one per provider.
 #[derive(Debug)]
@@ -28,29 +19,43 @@ impl<P> Outbound<P> {
         Self(queues.into_iter().collect())
     }
 
+    /// Returns the outbound queue of `provider`, if the hub sends through it.
+    pub(crate) fn of(&self, provider: Provider) -> Option<&P> {
+        self.0.get(&provider)
+    }
+
     /// Returns any of the queues.
     pub(crate) fn any(&self) -> Option<&P> {
         self.0.values().next()
     }
 }
 
-impl<P: Publisher> OutboundQueues for Outbound<P> {
-    type Queue = P;
-
-    fn of(&self, provider: Provider) -> Option<&P> {
-        self.0.get(&provider)
-    }
-}
+/// The environment variable with the URL of every outbound queue up to the provider's name.
+const PREFIX: &str = "OUTBOUND_QUEUE_PREFIX";
 
 impl Outbound<SqsQueue> {
-    /// Returns the queues in the environment variables `OUTBOUND_<PROVIDER>_QUEUE_URL`. A function
-    /// has those of the providers that it may send to: a sender only fails over within a channel.
-    pub(crate) fn new<N, C, R>(kit: &Kit<N, C, R>, bucket: Option<&Bucket>) -> Result<Self, Error> {
-        let queues = Provider::senders()
-            .map(|provider| (provider, provider.queue_variable()))
-            .filter(|(_, variable)| kit.environment.optional(variable).is_some())
-            .map(|(provider, variable)| Ok((provider, kit.queue(&variable, bucket)?)));
-        queues.collect::<Result<_, Error>>().map(Self)
+    /// Returns the queues of all providers.
+    pub(crate) fn new<E: AwsEnv>(kit: &Kit<E>, bucket: Option<&Bucket>) -> Result<Self, Error> {
+        Self::opened(kit, bucket, Provider::senders())
+    }
+
+    /// Returns the queues of the providers that messages can fail over to from `provider`. They
+    /// have no bucket, because messages that are handed over are small.
+    pub(crate) fn failover<E: AwsEnv>(kit: &Kit<E>, provider: Provider) -> Result<Self, Error> {
+        let reached = Provider::senders().filter(|other| provider.shares_channel_with(*other));
+        Self::opened(kit, None, reached)
+    }
+
+    fn opened<E: AwsEnv>(
+        kit: &Kit<E>,
+        bucket: Option<&Bucket>,
+        providers: impl Iterator<Item = Provider>,
+    ) -> Result<Self, Error> {
+        let prefix = kit.var(PREFIX)?;
+        let queue = |provider: Provider| {
+            (provider, kit.queue_at(provider.outbound_queue_url(&prefix), bucket))
+        };
+        Ok(Self::of_all(providers.map(queue)))
     }
 }
 

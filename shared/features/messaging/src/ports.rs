@@ -6,10 +6,9 @@ use domain::conversation::Conversation;
 use domain::event::Receipt;
 use domain::message::{Message, Step};
 use domain::ports::{Page, PortResult, Recorded};
-use domain::pull::Job;
-use domain::sender::RateLimit;
-use domain::task::{HandedOver, SendTask};
-use domain::{ConversationId, MessageId, Provider, TenantId};
+use domain::sender::{Accepted, RateLimit};
+use domain::task::{HandedOver, SendTask, Standby};
+use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
 /// Storage of inbound messages and their conversations.
@@ -39,21 +38,69 @@ pub enum StatusUpdate {
     Missing,
 }
 
+/// A sent message, as the failover after its acceptance sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SentMessage {
+    /// The message.
+    pub message: Message,
+    /// Number of steps in its history that are stored; the others follow from its state.
+    pub stored_steps: usize,
+    /// What it takes to send it through the next integration, if its route allows that.
+    pub standby: Option<Standby>,
+    /// The last failover, if it failed over.
+    pub handed_over: Option<HandedOver>,
+    /// The integration that accepted it, if it failed over after that.
+    pub moved_from: Option<IntegrationId>,
+}
+
+impl SentMessage {
+    /// Returns the number of failovers so far.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.handed_over.as_ref().map_or(0, |to| to.failover.generation)
+    }
+}
+
+/// Failover of messages that their provider accepted and could not deliver.
+pub trait MoveAccepted: Send + Sync {
+    /// Returns a message that may fail over after its acceptance; `None` if it does not exist.
+    fn sent_message(
+        &self,
+        tenant: &TenantId,
+        message: MessageId,
+    ) -> impl Future<Output = PortResult<Option<SentMessage>>> + Send;
+
+    /// Queues the message for the integration in `to`, with `steps` at the end of its history; once
+    /// for each message. Returns `false` if the message is no longer as `seen`.
+    fn move_accepted(
+        &self,
+        seen: &SentMessage,
+        steps: &[Step],
+        to: &HandedOver,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
+}
+
 /// Delivery receipts for outbound messages.
 pub trait Receipts: Send + Sync {
-    /// Returns the id of the message that the provider identifies as `provider_message_id`.
+    /// Returns the id of the message that the integration's provider identifies as
+    /// `provider_message_id`. Each custom integration is a provider of its own: the ids of two of
+    /// them may be equal.
     fn resolve(
         &self,
         tenant: &TenantId,
         provider: Provider,
+        integration: IntegrationId,
         provider_message_id: &str,
     ) -> impl Future<Output = PortResult<Option<MessageId>>> + Send;
 
-    /// Records the receipt and advances the message's status if the receipt's status is later.
+    /// Records the receipt of `integration` and advances the message's status if the receipt's
+    /// status is later. An integration that the message was handed over from can only report that
+    /// it delivered the message: its failure is not that of the next integration.
     fn advance(
         &self,
         tenant: &TenantId,
         message: MessageId,
+        integration: IntegrationId,
         receipt: &Receipt,
         at: Timestamp,
     ) -> impl Future<Output = PortResult<StatusUpdate>> + Send;
@@ -85,11 +132,35 @@ pub enum Claim {
     HandedOver(Box<HandedOver>),
 }
 
+/// The end of an attempt after which the message is queued again.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptEnd<'a> {
+    /// The steps for the history.
+    pub steps: &'a [Step],
+    /// Whether the attempt counts.
+    pub counted: bool,
+    /// Whether the provider may have accepted the message.
+    pub in_doubt: bool,
+}
+
+impl<'a> AttemptEnd<'a> {
+    /// An attempt that certainly sent nothing, does not count and is not recorded.
+    pub const NONE: AttemptEnd<'static> =
+        AttemptEnd { steps: &[], counted: false, in_doubt: false };
+
+    /// An attempt that counts and certainly sent nothing.
+    #[must_use]
+    pub const fn refused(steps: &'a [Step]) -> Self {
+        Self { steps, counted: true, in_doubt: false }
+    }
+}
+
 /// Outbound message ledger, as a sender uses it.
 pub trait Outbox: Send + Sync {
     /// Takes the lease on the message until `now + lease`. `token` identifies the holder: a claim
     /// whose response was lost is recognized by it. Creates the message if it does not exist yet.
-    /// `retake` also takes over an expired lease.
+    /// With `retake`, it only takes over an expired lease, and records that the provider may have
+    /// accepted the message.
     ///
     /// The claim adds no step to the history; the call that ends the attempt adds it, so that a
     /// long wait does not fill the history.
@@ -102,37 +173,36 @@ pub trait Outbox: Send + Sync {
         retake: bool,
     ) -> impl Future<Output = PortResult<Claim>> + Send;
 
-    /// Releases the lease. With `steps`, the attempt counts and is recorded; without, nothing of it
-    /// is recorded.
+    /// Releases the lease after an attempt that ended as `ended` says.
     fn release(
         &self,
         message: &Message,
         token: &str,
-        steps: &[Step],
+        ended: AttemptEnd<'_>,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Hands the message over to the integration in `to` and records `steps`: a claim from an older
-    /// record of the message then returns [`Claim::HandedOver`]. The attempt counts if `counted`.
+    /// Hands the message over to the integration in `to`, after an attempt that ended as `ended`
+    /// says: a claim from an older record of the message then returns [`Claim::HandedOver`].
     /// Returns `false` if the caller no longer held the lease.
     fn hand_over(
         &self,
         message: &Message,
         token: &str,
-        steps: &[Step],
-        counted: bool,
+        ended: AttemptEnd<'_>,
         to: &HandedOver,
     ) -> impl Future<Output = PortResult<bool>> + Send;
 
-    /// Records the outcome of the attempt: the last of `steps` is the message's status. From then
-    /// on the provider message id resolves to the message. A receipt that arrived first is not
-    /// overwritten. Returns the current state of the message, or `None` if another holder settled
-    /// it.
+    /// Records the outcome of the attempt: the last of `steps` is the message's status. A message
+    /// that an earlier attempt may have sent becomes unknown instead of failed or expired. From then
+    /// on each provider message id in `accepted` resolves to the message, which shows the first. A
+    /// receipt that arrived first is not overwritten. Returns the current state of the message, or
+    /// `None` if another holder settled it.
     fn settle(
         &self,
         message: &Message,
         token: &str,
         steps: &[Step],
-        provider_message_id: Option<&str>,
+        accepted: Option<&Accepted>,
     ) -> impl Future<Output = PortResult<Option<Message>>> + Send;
 
     /// Counts one message against `rate_limit`; returns how long to wait if it is
@@ -157,8 +227,13 @@ pub trait ConversationReader: Send + Sync {
 
 /// Job creation.
 pub trait EnqueueJob: Send + Sync {
-    /// Appends the job to its conversation's queue, once.
-    fn enqueue_job(&self, job: &Job) -> impl Future<Output = PortResult<Recorded>> + Send;
+    /// Appends the job of an inbound message to the queue of its conversation, once. It expires
+    /// `time_to_live` after the message was received.
+    fn enqueue_job(
+        &self,
+        message: &Message,
+        time_to_live: Duration,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
 /// State of a message's media.
@@ -170,6 +245,8 @@ pub enum MediaState {
     Stored {
         /// The key.
         key: String,
+        /// The content type with which it was stored.
+        content_type: String,
     },
     /// The file could not be fetched from the provider.
     Failed {

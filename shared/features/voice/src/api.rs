@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accounts::operator_credentials;
 use accounts::ports::TenantReader;
 use domain::ports::{Clock, CredentialReader, Freshness};
 use domain::tenant::Scope;
@@ -9,7 +10,7 @@ use domain::{Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
 use providers::twilio::{VoiceGrant, access_token};
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
-use runtime::{Error, Kit, SecretsManagerCredentials};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -21,13 +22,13 @@ const MAX_IDENTITY_LEN: usize = 121;
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Voice<A, V, C> {
+pub struct Voice<E: Env> {
     /// Integrations.
-    pub accounts: A,
+    pub accounts: accounts::Repository,
     /// Credential store.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
 }
 
 /// The only operation of the resource.
@@ -92,7 +93,7 @@ pub const ROUTES: &[Route<Operation>] = &[Route {
     answer: (201, Some(schema::<VoiceToken>)),
 }];
 
-impl<A: TenantReader, V: CredentialReader, C: Clock> Resource for Voice<A, V, C> {
+impl<E: Env> Resource for Voice<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -108,7 +109,7 @@ impl<A: TenantReader, V: CredentialReader, C: Clock> Resource for Voice<A, V, C>
     }
 }
 
-impl<A: TenantReader, V: CredentialReader, C: Clock> Voice<A, V, C> {
+impl<E: Env> Voice<E> {
     async fn token(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.principal(Scope::Send)?;
         let input: CreateVoiceToken = request.read()?;
@@ -125,6 +126,9 @@ impl<A: TenantReader, V: CredentialReader, C: Clock> Voice<A, V, C> {
             return Err(Problem::invalid("application_sid", detail));
         }
         let integration = self.integration(&tenant, input.integration).await?;
+        if request.platform().is_err() {
+            operator_credentials::check_token(&integration)?;
+        }
         let credentials =
             self.credential_store.credentials(&integration, Freshness::Cached).await?;
         let grant = VoiceGrant {
@@ -133,7 +137,8 @@ impl<A: TenantReader, V: CredentialReader, C: Clock> Voice<A, V, C> {
             application_sid: input.application_sid.as_deref(),
         };
         let lifetime = Duration::from_secs(input.ttl.into());
-        let token = access_token(&credentials, &grant, self.clock.now(), lifetime)?;
+        let now = self.clock.now();
+        let token = access_token(&integration, &credentials, &grant, now, lifetime)?;
         tracing::info!(%tenant, integration = %integration.id, "voice token created");
         let token = VoiceToken {
             token: token.expose_secret().to_owned(),
@@ -169,16 +174,13 @@ impl<A: TenantReader, V: CredentialReader, C: Clock> Voice<A, V, C> {
     }
 }
 
-/// The resource with its production dependencies.
-pub type ProductionVoice<C> = Voice<accounts::Repository, SecretsManagerCredentials<C>, C>;
-
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<ProductionVoice<C>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Voice<E>, Error> {
     Ok(Voice {
-        accounts: accounts::Repository::of(kit)?,
+        accounts: kit.repository()?,
         credential_store: kit.credential_store()?,
         clock: kit.clock.clone(),
     })
@@ -189,9 +191,5 @@ pub fn resource<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Production
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.accounts.prewarm().await;
-        runtime::api::serve(&kit, resource).await
-    })
+    accounts::rate_limit::serve(resource, async |resource| resource.accounts.prewarm().await)
 }

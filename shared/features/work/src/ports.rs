@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use domain::automation::Notification;
+use domain::notification::Notification;
 use domain::ports::{PortResult, Recorded};
-use domain::pull::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
 use domain::{JobId, TenantId};
 use jiff::Timestamp;
 
+use crate::model::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
+
 /// Job counters.
 pub trait JobStats: Send + Sync {
-    /// Returns the tenant's counters at `now`. They are stored, not computed by a query.
+    /// Returns the tenant's counters at `now`. They are stored; only the jobs whose lease has
+    /// expired, of which up to 1,000 conversations are read, count as queued without a write.
     fn stats(
         &self,
         tenant: &TenantId,
@@ -120,6 +122,27 @@ pub trait JobSweep: Send + Sync {
         &self,
         health: &HealthSnapshot,
     ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Slots of waiting workers. A slot is free again when its lease expires.
+pub trait WaitingWorkers: Send + Sync {
+    /// Returns the tenant's slots that are leased at `now`.
+    fn leased_slots(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Vec<u32>>> + Send;
+
+    /// Leases a slot until `until`; returns `false` if another worker has it. `held_until` is the end
+    /// of the lease to extend, if the caller has one.
+    fn lease_slot(
+        &self,
+        tenant: &TenantId,
+        slot: u32,
+        held_until: Option<Timestamp>,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
 }
 
 /// Heartbeat reads, for the health check.

@@ -45,6 +45,7 @@ pub static EXAMPLES: Examples = Examples {
         },
         Example { webhook: "custom", name: "form", what: "A form is submitted", draft: a_form },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings,
     sign: |_, draft, credentials, url, at| {

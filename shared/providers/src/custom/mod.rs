@@ -4,13 +4,14 @@ pub mod example;
 mod sender;
 mod sending;
 mod settings;
+mod size;
 mod template;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
 use crate::ProviderSpec;
-use crate::spec::Sending;
+use crate::spec::{Capability, Sending};
 
 pub use sender::Sender;
 pub use webhook::Webhook;
@@ -23,7 +24,25 @@ pub static SPEC: ProviderSpec = ProviderSpec {
         address: crate::address::phone_number,
         placeholder_credentials: &[(API_KEY, "-"), (API_SECRET, "-")],
         windowed: true,
+        failure_scope: sender::failure_scope,
     }),
+    missing: &[
+        (
+            Capability::FetchMedia,
+            "media.provider_media_id",
+            "cannot be fetched from a custom provider",
+        ),
+        (
+            Capability::ReadAccount,
+            "integration",
+            "is custom: the hub cannot read the account of a custom provider",
+        ),
+        (
+            Capability::RegisterWebhook,
+            "integration",
+            "is custom: register the webhook at the provider",
+        ),
+    ],
     settings: settings::read,
     check: settings::check_credential,
     verification_credentials: &[WEBHOOK_SECRET],

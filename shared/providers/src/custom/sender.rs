@@ -7,11 +7,10 @@ use domain::content::{Content, Interactive};
 use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, MessageSender, Outgoing, RateLimit, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
-use http::{HeaderName, Request, Response, header};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::sending::{Encoding, Kind, Method, Send};
@@ -19,9 +18,11 @@ use super::settings::Settings;
 use super::template::{MAX_MESSAGE_BYTES, Scope, SizeBudget, as_text, too_large};
 use super::webhook::scalar_text;
 use crate::address::phone_number;
+use crate::content::receive_only;
 use crate::form;
-use crate::http::{invalid, read, retry_after, secret_value};
-use crate::spec::settings_of;
+use crate::http::{invalid, retry_after, secret_value};
+use crate::settings::base_url;
+use crate::spec::{ProviderApi, settings_of};
 
 /// Sender for custom providers.
 #[derive(Clone, Copy, Debug)]
@@ -37,24 +38,15 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
-            invalid("provider", "is not custom: the integration belongs to another provider")
-        })?;
-        let send = settings.send.ok_or_else(|| {
-            invalid("settings.send", "is missing: describe how to send, or use another integration")
-        })?;
-        let base_url = settings.base_url.ok_or_else(|| {
-            invalid("settings.base_url", "is missing: give the URL of the provider's API")
-        })?;
-        Ok(Box::new(DeclaredSender {
-            send,
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            from: settings.from.or(settings.account),
-            identity: integration.conversation_account(),
-            per_second: settings.messages_per_second.max(1),
-            credentials: credentials.clone(),
-        }))
+        Ok(Box::new(DeclaredSender::new(integration, credentials)?))
     }
+}
+
+/// Returns the scope that the settings declare for the error code in a receipt.
+pub(super) fn failure_scope(integration: &Integration, code: &str) -> RefusalScope {
+    let send = settings_of::<Settings>(integration).and_then(|settings| settings.send);
+    let meaning = send.as_ref().and_then(|send| send.answer.errors.get(code));
+    meaning.map_or(RefusalScope::Message, |meaning| meaning.scope(StatusCode::OK))
 }
 
 /// Sender described by an integration's settings.
@@ -67,14 +59,34 @@ struct DeclaredSender {
     credentials: Credentials,
 }
 
+impl ProviderApi for DeclaredSender {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
+        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
+            invalid("provider", "is not custom: the integration belongs to another provider")
+        })?;
+        let send = settings.send.ok_or_else(|| {
+            invalid("settings.send", "is missing: describe how to send, or use another integration")
+        })?;
+        let what = "is missing: give the URL of the provider's API";
+        let base_url = base_url(settings.base_url.as_deref(), what)?;
+        Ok(Self {
+            send,
+            base_url,
+            from: settings.from.or(settings.account),
+            identity: integration.conversation_account(),
+            per_second: settings.messages_per_second.get(),
+            credentials: credentials.clone(),
+        })
+    }
+}
+
 impl MessageSender for DeclaredSender {
     fn idempotency_window(&self) -> Option<Duration> {
         self.send.remembers_id_seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
-        let per = Duration::from_secs(1);
-        vec![RateLimit { identity: self.identity.clone(), messages: self.per_second, per }]
+        vec![RateLimit::per_second(&self.identity, self.per_second)]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -145,8 +157,7 @@ impl MessageSender for DeclaredSender {
                 None => Some(message.id.to_string()),
                 place => at(place).filter(|id| !id.is_empty() && id.len() <= super::MAX_NAME_BYTES),
             };
-            let provider_message_id = id.ok_or(SendError::Unreadable)?;
-            return Ok(Accepted { provider_message_id });
+            return Ok(Accepted::new(id.ok_or(SendError::Unreadable)?));
         }
         if code.is_none() && status.is_success() {
             // A success status that the settings do not list.
@@ -176,29 +187,6 @@ impl MessageSender for DeclaredSender {
         };
         let code = code.filter(word).unwrap_or(by_status);
         Err(SendError::Refused { status, code, remedy, fault, scope })
-    }
-
-    fn locate_media(&self, _: &str) -> Result<MediaRequest, SendError> {
-        Err(invalid("media.provider_media_id", "cannot be fetched from a custom provider"))
-    }
-
-    fn fetch_media(&self, _: &Response<Bytes>) -> Result<MediaSource, SendError> {
-        Err(SendError::Unreadable)
-    }
-
-    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        Err(invalid(
-            "integration",
-            "is custom: the hub cannot read the account of a custom provider",
-        ))
-    }
-
-    fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        Err(invalid("integration", "is custom: register the webhook at the provider"))
-    }
-
-    fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
-        read(response)
     }
 }
 
@@ -255,7 +243,7 @@ fn kind(content: &Content) -> Result<Kind, SendError> {
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "is a content type that can only be received, not sent"));
+            return Err(receive_only());
         }
     })
 }

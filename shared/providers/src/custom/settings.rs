@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::hmac;
 use domain::Status;
 use domain::integration::{DeliveryPolicy, FieldError, Settings as IntegrationSettings};
 use http::{HeaderName, StatusCode};
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sending::{self, Send};
+use super::size;
+use crate::settings::PerSecond;
 use crate::spec::{explain, with_defaults};
-use aws_lc_rs::hmac;
 
 /// Maximum length of a prefix or separator, in bytes.
 const MAX_PREFIX_BYTES: usize = 32;
@@ -54,17 +56,15 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) delivery: DeliveryPolicy,
     /// Messages per second.
-    #[serde(default = "pace")]
-    pub(super) messages_per_second: u32,
+    #[serde(default)]
+    pub(super) messages_per_second: PerSecond<PACE>,
     /// Settings of sending; without them, the integration only receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) send: Option<Send>,
 }
 
 /// A low rate, because the provider's limits are unknown.
-const fn pace() -> u32 {
-    10
-}
+const PACE: u32 = 10;
 
 /// Which parts of a request are incoming messages, and where their fields are.
 ///
@@ -333,9 +333,6 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<IntegrationSettings, Fi
         check_pointers("receipt", &[("id", Some(id)), ("status", Some(status))])?;
         check_pointers("receipt", &optional)?;
     }
-    if settings.messages_per_second == 0 {
-        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
-    }
     if let Some(send) = &settings.send {
         if settings.base_url.is_none() {
             return Err(FieldError::new(
@@ -344,6 +341,8 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<IntegrationSettings, Fi
             ));
         }
         sending::check(send)?;
+        let from = settings.from.as_deref().or(settings.account.as_deref());
+        size::check(from.unwrap_or_default(), settings.base_url.as_deref(), send)?;
     }
     with_defaults::<Settings>(given)
 }

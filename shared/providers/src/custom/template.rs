@@ -31,6 +31,8 @@ const MAX_TEMPLATE_BYTES: usize = 16_384;
 const MAX_TEXT_BYTES: usize = 4_096;
 /// Maximum nesting of `{{each}}`.
 const MAX_EACH_DEPTH: usize = 2;
+/// Maximum number of list elements that `{{each}}` fills in for one request, all lists together.
+pub(super) const MAX_ELEMENTS: usize = 100;
 /// Maximum size of one request, in bytes: its URL, headers and body together, each value as JSON
 /// writes it. Every placeholder and every visited part of a template counts too, so that the work
 /// is bounded even if the result is empty.
@@ -38,7 +40,7 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 /// Part of a text.
 #[derive(Debug, PartialEq, Eq)]
-enum Piece<'a> {
+pub(super) enum Piece<'a> {
     Text(&'a str),
     /// A field of the message.
     Field(&'a str),
@@ -48,7 +50,8 @@ enum Piece<'a> {
     Basic(&'a str),
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
+/// Splits a text into its parts.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -170,7 +173,7 @@ fn check_at(template: &Value, allowed: AllowedNames<'_>, depth: Depth) -> Result
 }
 
 /// Returns the list and the part of `{"{{each list}}": part}`.
-fn each(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
+pub(super) fn each(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, part) = fields.iter().next().filter(|_| fields.len() == 1)?;
     let name = name.strip_prefix("{{each ")?.strip_suffix("}}")?;
     Some((name.trim(), part))
@@ -191,50 +194,70 @@ pub(super) fn text_names(text: &str, name: &str) -> bool {
     pieces(text).is_ok_and(|pieces| pieces.contains(&Piece::Field(name)))
 }
 
-/// Remaining size of one request, at most [`MAX_MESSAGE_BYTES`] bytes.
+/// Remaining size of one request, at most [`MAX_MESSAGE_BYTES`] bytes and [`MAX_ELEMENTS`] list
+/// elements.
 #[derive(Debug)]
-pub(super) struct SizeBudget(Cell<usize>);
+pub(super) struct SizeBudget {
+    bytes: Cell<usize>,
+    elements: Cell<usize>,
+}
 
 impl SizeBudget {
     pub(super) const fn new() -> Self {
-        Self(Cell::new(MAX_MESSAGE_BYTES))
+        Self { bytes: Cell::new(MAX_MESSAGE_BYTES), elements: Cell::new(MAX_ELEMENTS) }
     }
 
     /// Counts `bytes` before they are written.
     fn take(&self, bytes: usize) -> Result<(), SendError> {
-        let left = self.0.get().checked_sub(bytes).ok_or_else(too_large)?;
-        self.0.set(left);
+        let left = self.bytes.get().checked_sub(bytes).ok_or_else(too_large)?;
+        self.bytes.set(left);
+        Ok(())
+    }
+
+    /// Counts the elements of a list before they are filled in.
+    fn take_elements(&self, elements: usize) -> Result<(), SendError> {
+        let left = self.elements.get().checked_sub(elements).ok_or_else(too_many_elements)?;
+        self.elements.set(left);
         Ok(())
     }
 
     /// Counts a text as JSON writes it, which is its longest form.
     fn take_text(&self, text: &str) -> Result<(), SendError> {
-        self.take(text.len().saturating_add(2))?;
-        // Escapes count too, and counting stops at the limit.
-        text.bytes().try_for_each(|byte| match byte {
-            b'"' | b'\\' => self.take(1),
-            0..=0x1f => self.take(5),
-            _ => Ok(()),
-        })
+        self.take(text_size(text))
     }
 
-    /// Counts a value as JSON writes it. A message's values are not nested deeper than its content.
+    /// Counts a value as JSON writes it.
     fn take_value(&self, value: &Value) -> Result<(), SendError> {
-        match value {
-            Value::String(text) => self.take_text(text),
-            // No number is longer.
-            Value::Null | Value::Bool(_) | Value::Number(_) => self.take(25),
-            Value::Array(values) => {
-                self.take(2 + values.len())?;
-                values.iter().try_for_each(|value| self.take_value(value))
-            }
-            Value::Object(fields) => {
-                self.take(2 + 2 * fields.len())?;
-                fields.iter().try_for_each(|(name, value)| {
-                    self.take_text(name)?;
-                    self.take_value(value)
-                })
-            }
+        self.take(value_size(value))
+    }
+}
+
+/// Returns the size of a text as JSON writes it, in bytes.
+pub(super) fn text_size(text: &str) -> usize {
+    let escapes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' => 1,
+        0..=0x1f => 5,
+        _ => 0,
+    });
+    text.len() + 2 + escapes.sum::<usize>()
+}
+
+/// Returns the size of a value as JSON writes it, in bytes. A message's values are not nested deeper
+/// than its content.
+pub(super) fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(true) => 4,
+        Value::Bool(false) => 5,
+        Value::Number(number) => number.to_string().len(),
+        Value::String(text) => text_size(text),
+        Value::Array(values) => {
+            let separators = values.len().saturating_sub(1);
+            2 + separators + values.iter().map(value_size).sum::<usize>()
+        }
+        Value::Object(fields) => {
+            let separators = (2 * fields.len()).saturating_sub(1);
+            let fields = fields.iter().map(|(name, value)| text_size(name) + value_size(value));
+            2 + separators + fields.sum::<usize>()
         }
     }
 }
@@ -245,6 +268,15 @@ pub(super) fn too_large() -> SendError {
         "settings.send",
         "expands this message to more than 262144 bytes: repeat less of it in the templates, or \
          send a smaller message",
+    )
+}
+
+/// Returns the error for a message with too many list elements.
+fn too_many_elements() -> SendError {
+    invalid(
+        "settings.send",
+        "fills in more than 100 list elements for this message: send fewer buttons, rows or other \
+         elements",
     )
 }
 
@@ -306,8 +338,10 @@ impl<'a> Scope<'a> {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Field(name) => {
                     let Some(value) = self.find(name) else { return Ok(None) };
-                    // Counted before it is written: as text it is a second copy.
-                    self.budget.take_value(value)?;
+                    if !value.is_string() {
+                        // Counted before it is written: as text it is a second copy.
+                        self.budget.take_value(value)?;
+                    }
                     push(&mut filled, &write(&as_text(value))?)?;
                 }
                 Piece::Credential(name) => push(&mut filled, self.secret(name)?)?,
@@ -358,6 +392,7 @@ impl<'a> Scope<'a> {
                 if let Some((name, part)) = each(fields) {
                     let Some(Value::Array(elements)) = self.find(name) else { return Ok(None) };
                     self.budget.take(name.len())?;
+                    self.budget.take_elements(elements.len())?;
                     let filled =
                         elements.iter().map(|item| Scope { item: Some(item), ..*self }.value(part));
                     let filled = filled.filter_map(Result::transpose);
@@ -519,19 +554,17 @@ mod tests {
 
     #[test]
     fn a_request_that_is_too_large_is_rejected_with_a_remedy() {
-        let elements = vec![json!({ "id": "1" }); 400];
+        let elements = vec![json!({ "id": "1" }); MAX_ELEMENTS];
         let fields = json!({ "interactive": { "buttons": elements }, "text": "x".repeat(4096) });
         let fields = fields.as_object().unwrap().clone();
         let credentials = credentials();
         for template in [
-            // 400 times 400, although the result is empty.
-            nested(2, json!("{{item.none}}")),
-            nested(2, json!("{{item.id}}")),
             nested(1, json!("{{text}}")),
             nested(1, json!("a {{text}}")),
-            nested(2, json!({})),
+            // The result is empty.
+            nested(1, json!("{{text}} {{text}} {{item.none}}")),
             json!(vec!["{{text}}"; 100]),
-            json!(vec!["{{interactive}}"; 100]),
+            json!(vec!["{{interactive}}"; 300]),
         ] {
             let budget = SizeBudget::new();
             let error = Scope::new(&fields, &credentials, &budget).value(&template).unwrap_err();
@@ -543,15 +576,47 @@ mod tests {
         let budget = SizeBudget::new();
         let filled =
             Scope::new(&fields, &credentials, &budget).value(&nested(1, json!("{{item.id}}")));
-        assert_eq!(filled.unwrap().unwrap().as_array().unwrap().len(), 400);
+        assert_eq!(filled.unwrap().unwrap().as_array().unwrap().len(), MAX_ELEMENTS);
+    }
+
+    #[test]
+    fn lists_have_at_most_a_hundred_elements_in_one_request() {
+        let credentials = credentials();
+        for (elements, levels, is_permitted) in [
+            (MAX_ELEMENTS, 1, true),
+            (MAX_ELEMENTS + 1, 1, false),
+            // 9 and 9 times 9, and 10 and 10 times 10.
+            (9, 2, true),
+            (10, 2, false),
+        ] {
+            let buttons = vec![json!({ "id": "1" }); elements];
+            let fields = json!({ "interactive": { "buttons": buttons } });
+            let (fields, budget) = (fields.as_object().unwrap(), SizeBudget::new());
+            let template = nested(levels, json!("{{item.none}}"));
+            let filled = Scope::new(fields, &credentials, &budget).value(&template);
+            assert_eq!(filled.is_ok(), is_permitted, "{elements} {levels}: {filled:?}");
+            assert!(is_permitted || format!("{filled:?}").contains("100 list elements"));
+        }
+    }
+
+    #[test]
+    fn a_value_is_counted_as_json_writes_it() {
+        for value in [
+            json!(null),
+            json!([true, false, 1, -1.5e-300, u64::MAX]),
+            json!({}),
+            json!([[], [[]], { "a\u{1}": {}, "é\"": [null] }]),
+            json!("\\\u{1}é"),
+        ] {
+            assert_eq!(value_size(&value), value.to_string().len(), "{value}");
+        }
     }
 
     #[test]
     fn url_headers_and_body_share_one_size_budget() {
-        let fields = Map::from_iter([("text".to_owned(), json!("x".repeat(100_000)))]);
+        let fields = Map::from_iter([("text".to_owned(), json!("x".repeat(200_000)))]);
         let (credentials, budget) = (credentials(), SizeBudget::new());
         let scope = Scope::new(&fields, &credentials, &budget);
-        // Counted when it is read and when it is written.
         assert!(scope.text("{{text}}!").is_ok());
         assert!(scope.value(&json!("{{text}}")).is_err());
         assert!(scope.path("/{{text}}").is_err());
@@ -581,7 +646,7 @@ mod tests {
                 "(a\u{1}|)\\{\\{(list|item|item\\.a|text|deep\\.list)\\}\\}(b|)".prop_map(Value::from),
                 Just(json!(1.5)),
             ].boxed()),
-            list in prop::collection::vec(any("[a\u{1}\"é]{0,40}".prop_map(Value::from).boxed()), 0..200),
+            list in prop::collection::vec(any("[a\u{1}\"é]{0,40}".prop_map(Value::from).boxed()), 0..60),
             size in 0..200_000_usize,
         ) {
             let fields = json!({ "text": "x\u{1}".repeat(size), "deep": { "list": &list }, "list": list });

@@ -23,7 +23,7 @@ use super::settings::{
 };
 use crate::address::phone_number;
 use crate::spec::settings_of;
-use crate::{form, raw, signature, standard_webhooks};
+use crate::{authorization, form, raw, signature, standard_webhooks, time};
 
 /// Webhooks in the scheme that the integration's settings describe.
 #[derive(Clone, Copy, Debug)]
@@ -128,21 +128,9 @@ fn fresh(timestamp: &SignedTimestamp, time: &str, now: Timestamp) -> Result<(), 
 
 /// Parses seconds or milliseconds since the Unix epoch, or RFC 3339.
 fn parse_time(text: &str) -> Option<Timestamp> {
-    let Ok(number) = text.parse::<i64>() else { return text.parse().ok() };
-    // 100,000,000,000 is the year 5138 in seconds, and 1973 in milliseconds.
-    if number >= 100_000_000_000 {
-        Timestamp::from_millisecond(number).ok()
-    } else {
-        Timestamp::from_second(number).ok()
-    }
-}
-
-/// Returns the value after the scheme in `Authorization`; the scheme is case-insensitive.
-fn authorization<'a>(request: &'a WebhookRequest, scheme: &str) -> Result<&'a str, Rejection> {
-    let value = header(request, header::AUTHORIZATION.as_str()).ok_or(MISSING)?;
-    match value.split_once(' ') {
-        Some((name, rest)) if name.eq_ignore_ascii_case(scheme) => Ok(rest.trim()),
-        _ => Err(Rejection::Unauthenticated("authorization is of another scheme")),
+    match text.parse() {
+        Ok(number) => time::from_seconds_or_milliseconds(number),
+        Err(_) => text.parse().ok(),
     }
 }
 
@@ -154,14 +142,13 @@ impl WebhookSource for Source {
         match self.settings.as_ref().map(|settings| &settings.scheme) {
             None => Err(Rejection::Unauthenticated("the integration has no scheme")),
             Some(Scheme::Hmac(scheme)) => self.verify_hmac(scheme, request, now),
-            Some(Scheme::Bearer(_)) => self.is_secret(authorization(request, "bearer")?),
+            Some(Scheme::Bearer(_)) => authorization::verify_bearer(&self.secrets, request),
             Some(Scheme::Header(named)) => {
                 self.is_secret(header(request, &named.name).ok_or(MISSING)?)
             }
             Some(Scheme::Basic(_)) => {
-                let pair = STANDARD.decode(authorization(request, "basic")?).ok();
-                let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
-                self.is_secret(&pair.ok_or(NO_MATCH)?)
+                let pair = authorization::value(request, "basic")?;
+                self.is_secret(&authorization::decode_basic(pair)?)
             }
             Some(Scheme::StandardWebhooks(_)) => {
                 standard_webhooks::verify(&self.secrets, &request.headers, &request.body, now)

@@ -80,6 +80,7 @@ pub static EXAMPLES: Examples = Examples {
         },
         Example { webhook: "evolution", name: "call", what: "A person calls", draft: a_call },
     ],
+    unsigned_bodies: &[("evolution", "a token in a header")],
     credentials,
     settings: || Map::from_iter([("account".to_owned(), INSTANCE.into())]),
     sign: |_, draft, credentials, url, _| {

@@ -8,8 +8,10 @@ mod settings;
 mod webhook;
 mod wire;
 
+use domain::sender::RefusalScope;
+
 use crate::ProviderSpec;
-use crate::spec::Sending;
+use crate::spec::{self, Sending};
 
 pub use sender::Sender;
 pub use webhook::Webhook;
@@ -22,7 +24,13 @@ pub static SPEC: ProviderSpec = ProviderSpec {
         placeholder_credentials: &[(API_KEY, "-")],
         // An instance acts as WhatsApp Web, which has no service window.
         windowed: false,
+        // A receipt of Evolution does not say why it failed.
+        failure_scope: |_, _| RefusalScope::Message,
     }),
+    media_fetcher: Some(spec::media_fetcher::<sender::Instance>),
+    account_reader: Some(spec::account_reader::<sender::Instance>),
+    webhook_registrar: Some(spec::webhook_registrar::<sender::Instance>),
+    read_receipts: Some(spec::read_receipts::<sender::Instance>),
     generated_secret: Some(WEBHOOK_TOKEN),
     connects_on_create: true,
     settings: settings::read,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use domain::address::E164;
 use domain::content::{Choice, ContactCard, Content, Interactive, Media, Reaction};
 use domain::fault::{ErrorFormat, Fault};
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, AccountReader, AnswerReader, MediaFetcher, MediaRequest, MediaSource, MessageSender,
+    Outgoing, RateLimit, ReadReceipts, RefusalScope, SendError, SenderProvider, WebhookRegistrar,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -20,8 +21,13 @@ use serde::Serialize;
 
 use super::settings::{Buttons, InstanceSettings};
 use super::wire::{self, SendBody};
-use crate::http::{check_coordinates, check_media_url, get, invalid, post_json, read, retry_after};
-use crate::spec::settings_of;
+use crate::content::receive_only;
+use crate::http::{
+    check_coordinates, check_media_url, encode_path_segment, get, invalid, post_json, read,
+    retry_after,
+};
+use crate::settings::base_url;
+use crate::spec::{ProviderApi, settings_of};
 
 /// Events that an instance is subscribed to.
 const SUBSCRIBED_EVENTS: [&str; 7] = [
@@ -54,48 +60,8 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings: InstanceSettings = settings_of(integration).ok_or_else(|| {
-            invalid(
-                "settings",
-                "are not those of an Evolution instance: the integration belongs to another \
-                 provider",
-            )
-        })?;
-        let base_url = settings.base_url.as_deref().ok_or_else(|| {
-            invalid("settings.base_url", "is missing: give the URL of your Evolution server")
-        })?;
-        let instance = settings.instance().ok_or_else(|| {
-            invalid(
-                "settings.instance",
-                "is missing: give the name of the instance to send through",
-            )
-        })?;
-        let key = credentials.first(super::API_KEY);
-        let key = key.ok_or_else(|| invalid("credentials.EVOLUTION_API_KEY", "is missing"))?;
-        Ok(Box::new(Instance {
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            name: segment(instance),
-            key: key.clone(),
-            webhook_token: credentials.first(super::WEBHOOK_TOKEN).cloned(),
-            line: integration.conversation_account(),
-            buttons: settings.buttons,
-            per_second: settings.messages_per_second.max(1),
-        }))
+        Ok(Box::new(Instance::new(integration, credentials)?))
     }
-}
-
-/// Percent-encodes a name as one segment of a path.
-fn segment(name: &str) -> String {
-    let mut out = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push_str(&hex::encode_upper([byte]));
-        }
-    }
-    out
 }
 
 /// Returns a phone number in digits; a group's address and the address of a hidden number are
@@ -115,13 +81,11 @@ pub(super) fn address(to: &str) -> Result<String, SendError> {
             _ => Err(invalid_address()),
         };
     }
-    let number: String =
-        to.chars().filter(|c| !matches!(c, '+' | '-' | ' ' | '(' | ')' | '.')).collect();
-    // E.164: <https://www.itu.int/rec/T-REC-E.164>. Evolution treats longer numbers as groups.
-    if digits(&number) && (7..=15).contains(&number.len()) && !number.starts_with('0') {
-        return Ok(number);
+    // Evolution treats a number that is longer than E.164 allows as a group.
+    match to.parse::<E164>().ok().filter(|number| number.digits().len() >= 7) {
+        Some(number) => Ok(number.digits().to_owned()),
+        None => Err(invalid_address()),
     }
-    Err(invalid_address())
 }
 
 fn invalid_address() -> SendError {
@@ -143,7 +107,7 @@ fn split_message_id(provider_message_id: &str) -> (Option<&str>, &str) {
 }
 
 /// Sender for one instance.
-struct Instance {
+pub(super) struct Instance {
     base_url: String,
     /// Percent-encoded name of the instance.
     name: String,
@@ -152,6 +116,37 @@ struct Instance {
     line: String,
     buttons: Buttons,
     per_second: u32,
+}
+
+impl ProviderApi for Instance {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
+        let settings: InstanceSettings = settings_of(integration).ok_or_else(|| {
+            invalid(
+                "settings",
+                "are not those of an Evolution instance: the integration belongs to another \
+                 provider",
+            )
+        })?;
+        let what = "is missing: give the URL of your Evolution server";
+        let base_url = base_url(settings.base_url.as_deref(), what)?;
+        let instance = settings.instance().ok_or_else(|| {
+            invalid(
+                "settings.instance",
+                "is missing: give the name of the instance to send through",
+            )
+        })?;
+        let key = credentials.first(super::API_KEY);
+        let key = key.ok_or_else(|| invalid("credentials.EVOLUTION_API_KEY", "is missing"))?;
+        Ok(Self {
+            base_url,
+            name: encode_path_segment(instance),
+            key: key.clone(),
+            webhook_token: credentials.first(super::WEBHOOK_TOKEN).cloned(),
+            line: integration.conversation_account(),
+            buttons: settings.buttons,
+            per_second: settings.messages_per_second.get(),
+        })
+    }
 }
 
 impl MessageSender for Instance {
@@ -163,8 +158,7 @@ impl MessageSender for Instance {
     /// Source: README, quirks: Evolution has no rate limit, and `WhatsApp` bans accounts that send
     /// too fast.
     fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
-        let per = Duration::from_secs(1);
-        vec![RateLimit { identity: self.line.clone(), messages: self.per_second, per }]
+        vec![RateLimit::per_second(&self.line, self.per_second)]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -191,7 +185,7 @@ impl MessageSender for Instance {
         }
         let sent: wire::Sent = read(response)?;
         if !sent.key.id.is_empty() {
-            return Ok(Accepted { provider_message_id: sent.key.id });
+            return Ok(Accepted::new(sent.key.id));
         }
         match sent.code {
             // Graph's own error, sent with a success status.
@@ -208,13 +202,9 @@ impl MessageSender for Instance {
             None => Err(SendError::Unreadable),
         }
     }
+}
 
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let (Some(remote_jid), id) = split_message_id(provider_message_id) else { return None };
-        let key = wire::MessageKey { remote_jid: remote_jid.into(), from_me: false, id };
-        Some(self.post("chat/markMessageAsRead", &wire::MarkRead { read_messages: [key] }))
-    }
-
+impl MediaFetcher for Instance {
     fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         let body = wire::GetBase64 {
             message: wire::Quoted { key: wire::QuotedKey { id: provider_media_id } },
@@ -231,11 +221,35 @@ impl MessageSender for Instance {
         let bytes = STANDARD.decode(file.base64).map_err(|_| SendError::Unreadable)?;
         Ok(MediaSource::Inline(bytes.into()))
     }
+}
 
+impl AnswerReader for Instance {
+    /// An instance that is not connected is an error, although its server answers with a success.
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+        if !response.status().is_success() {
+            return Err(refusal(response, None));
+        }
+        let mut answer: serde_json::Value = read(response)?;
+        if let Ok(wire::ConnectionState { instance }) = read(response)
+            && instance.state.as_deref() != Some("open")
+        {
+            return Err(disconnected(response.status()));
+        }
+        // Evolution returns the webhook's headers: remove the token from the result.
+        if let Some(answer) = answer.as_object_mut() {
+            answer.remove("headers");
+        }
+        Ok(answer)
+    }
+}
+
+impl AccountReader for Instance {
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
         self.with_api_key(get(&self.url("instance/connectionState"), None)?)
     }
+}
 
+impl WebhookRegistrar for Instance {
     fn register(&self, webhook_url: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
         let token = self.webhook_token.as_ref().ok_or_else(|| {
             invalid(
@@ -253,23 +267,13 @@ impl MessageSender for Instance {
         };
         self.post("webhook/set", &wire::SetWebhook { webhook })
     }
+}
 
-    /// An instance that is not connected is an error, although its server answers with a success.
-    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
-        if !response.status().is_success() {
-            return Err(refusal(response, None));
-        }
-        let mut answer: serde_json::Value = read(response)?;
-        if let Ok(wire::ConnectionState { instance }) = read(response)
-            && instance.state.as_deref() != Some("open")
-        {
-            return Err(disconnected(response.status()));
-        }
-        // Evolution returns the webhook's headers: remove the token from the result.
-        if let Some(answer) = answer.as_object_mut() {
-            answer.remove("headers");
-        }
-        Ok(answer)
+impl ReadReceipts for Instance {
+    fn mark_read(&self, provider_message_id: &str) -> Result<Option<Request<Bytes>>, SendError> {
+        let (Some(remote_jid), id) = split_message_id(provider_message_id) else { return Ok(None) };
+        let key = wire::MessageKey { remote_jid: remote_jid.into(), from_me: false, id };
+        self.post("chat/markMessageAsRead", &wire::MarkRead { read_messages: [key] }).map(Some)
     }
 }
 
@@ -346,8 +350,7 @@ impl Instance {
             | Content::ButtonReply { .. }
             | Content::ListReply { .. }
             | Content::Unsupported { .. } => {
-                let reason = "is a content type that can only be received, not sent";
-                return Err(invalid("type", reason));
+                return Err(receive_only());
             }
         })
     }

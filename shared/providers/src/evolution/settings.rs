@@ -4,6 +4,8 @@ use domain::integration::{DeliveryPolicy, FieldError, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::settings::PerSecond;
+
 /// Settings of an Evolution instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,12 +26,8 @@ pub(super) struct InstanceSettings {
     #[serde(default)]
     pub(super) delivery: DeliveryPolicy,
     /// Messages per second that the instance may send.
-    #[serde(default = "one")]
-    pub(super) messages_per_second: u32,
-}
-
-const fn one() -> u32 {
-    1
+    #[serde(default)]
+    pub(super) messages_per_second: PerSecond<1>,
 }
 
 /// Presentation of choices.
@@ -54,9 +52,6 @@ impl InstanceSettings {
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
     let settings = crate::spec::with_defaults::<InstanceSettings>(given)?;
     let own: InstanceSettings = crate::spec::read(given)?;
-    if own.messages_per_second == 0 {
-        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
-    }
     // The name is a segment of a path, which `.` and `..` would change.
     if own.instance.as_deref().is_some_and(|name| matches!(name, "" | "." | "..")) {
         return Err(FieldError::new("settings.instance", "must be the name of an instance"));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::evolution::{WEBHOOK, example};
 use crate::example::{Draft, Seed};
+use crate::vectors;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -8,8 +9,7 @@ use domain::content::Content;
 use domain::integration::Settings;
 use domain::webhook::receive;
 use domain::{IntegrationId, TenantId};
-use http::{HeaderMap, HeaderName};
-use serde::Deserialize;
+use http::header;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ fn integration() -> Integration {
         id: IntegrationId::derived(&["evolution"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Evolution,
-        settings: Settings::Own((example::EXAMPLES.settings)()),
+        settings: Settings((example::EXAMPLES.settings)()),
         account: Some(example::INSTANCE.to_owned()),
         hints: BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
@@ -100,41 +100,18 @@ fn jwt(claims: &Value, key: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-#[derive(Deserialize)]
-struct Vectors {
-    body: String,
-    vectors: Vec<Vector>,
-}
-
-#[derive(Deserialize)]
-struct Vector {
-    id: String,
-    headers: BTreeMap<String, String>,
-    token: String,
-    now: i64,
-    accept: bool,
-}
-
 #[test]
 fn every_vector_verifies_as_recorded() {
-    let all: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    assert_eq!(all.vectors.len(), 9);
-    for vector in all.vectors {
-        let header = |(name, value): (&String, &String)| {
-            (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
-        };
-        let headers: HeaderMap = vector.headers.iter().map(header).collect();
-        let body = Bytes::from(all.body.clone());
-        let request =
-            WebhookRequest { method: Method::POST, headers, body, ..WebhookRequest::default() };
-        let at = Timestamp::from_second(vector.now).unwrap();
-        let result = receive(&*source(&tokens(&[&vector.token])), &request, at);
-        assert_eq!(result.is_ok(), vector.accept, "{}", vector.id);
-        if let Ok(ParsedWebhook::Events(events)) = result {
-            assert_eq!(events[0].id, "messages.upsert:553198296801:BAE594145F4C59B4");
-            assert_eq!((&*events[0].account, events[0].raw.get()), ("inst1", &*all.body));
-            assert_eq!(events[0].occurred_at.unwrap().as_second(), 1_717_689_097);
-        }
+    let all = vectors::check_all(include_str!("vectors.json"), 9, |vector| {
+        let source = source(&tokens(&[&vector.secret]));
+        receive(&*source, &vector.request(), vector.now())
+    });
+    for (vector, result) in all {
+        let Ok(ParsedWebhook::Events(events)) = result else { continue };
+        assert_eq!(events[0].id, "messages.upsert:553198296801:BAE594145F4C59B4");
+        let body = vector.request().body;
+        assert_eq!((&*events[0].account, events[0].raw.get().as_bytes()), ("inst1", &*body));
+        assert_eq!(events[0].occurred_at.unwrap().as_second(), 1_717_689_097);
     }
 }
 

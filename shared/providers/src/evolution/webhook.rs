@@ -8,15 +8,15 @@ use domain::webhook::{
     ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
-use http::{Method, header};
+use http::Method;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use super::{content, redact, sender, wire};
-use crate::jwt;
+use crate::jwt::{self, Expiry};
 use crate::raw::fit;
-use crate::signature;
+use crate::{authorization, signature};
 
 /// Evolution's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +53,8 @@ impl WebhookSource for Source {
                 Err(Rejection::Unauthenticated("token does not match"))
             };
         }
-        let authorization = request.header(header::AUTHORIZATION.as_str())?;
-        let bearer = authorization.split_once(' ');
-        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let (_, token) =
-            bearer.ok_or(Rejection::Unauthenticated("authorization is not a bearer token"))?;
-        let claims: wire::Claims = jwt::verify(&self.tokens, token, now)?;
+        let token = authorization::value(request, "bearer")?;
+        let claims: wire::Claims = jwt::verify(&self.tokens, token, now, Expiry::Required)?;
         if claims.app != "evolution" || claims.action != "webhook" {
             return Err(Rejection::Unauthenticated("the JWT is not for webhooks"));
         }

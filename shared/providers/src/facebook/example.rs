@@ -75,6 +75,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: handshake,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, _| {

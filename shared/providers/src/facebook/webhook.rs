@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 
 use super::wire;
 use crate::meta::{self, SignatureVerifier};
-use crate::raw::{fit, unsupported};
+use crate::raw::{fit, text_or_number, unsupported};
 use crate::signature;
+use crate::time::seconds_or_milliseconds;
 
 /// Meta's webhooks for Pages and Instagram.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ fn read_entry(object: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
         events.push(other("", object, &[], None, raw));
         return;
     };
-    let account = wire::id(entry.id).unwrap_or_default();
+    let account = text_or_number(entry.id).unwrap_or_default();
     let before = events.len();
     for item in entry.messaging.unwrap_or_default() {
         read_item(&account, item, events);
@@ -70,7 +71,7 @@ fn read_entry(object: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
         events.push(read_change(&account, entry.time, change));
     }
     if events.len() == before {
-        events.push(other(&account, object, &[], wire::time(entry.time), raw));
+        events.push(other(&account, object, &[], seconds_or_milliseconds(entry.time), raw));
     }
 }
 
@@ -93,21 +94,22 @@ fn other(
 /// Source: README, facts 4.
 fn read_change(account: &str, time: Option<&RawValue>, raw: &RawValue) -> ParsedEvent {
     let Some(change) = fit::<wire::Change<'_>>(Some(raw)) else {
-        return other(account, "change", &[], wire::time(time), raw);
+        return other(account, "change", &[], seconds_or_milliseconds(time), raw);
     };
     let value: wire::Value<'_> = fit(Some(change.value)).unwrap_or_default();
-    let created_at = wire::time(value.created_time);
+    let created_at = seconds_or_milliseconds(value.created_time);
     let sent_at = time.map_or("", RawValue::get);
     // Without a time of its own, only the request's time distinguishes it from an equal change.
     let extra = if created_at.is_some() { "" } else { sent_at };
-    let at = created_at.or_else(|| wire::time(time));
+    let at = created_at.or_else(|| seconds_or_milliseconds(time));
     let event = other(account, &change.field, &[extra], at, raw);
-    let post = wire::id(value.post_id).or_else(|| wire::party(value.media));
+    let post = text_or_number(value.post_id).or_else(|| wire::party(value.media));
     ParsedEvent { ordering_key: post.map(|post| format!("post:{post}")), ..event }
 }
 
 fn time_of(item: &RawValue) -> Option<Timestamp> {
-    fit::<wire::Item<'_>>(Some(item)).and_then(|item| wire::time(item.get("timestamp").copied()))
+    fit::<wire::Item<'_>>(Some(item))
+        .and_then(|item| seconds_or_milliseconds(item.get("timestamp").copied()))
 }
 
 /// A parsed item of `messaging`.
@@ -195,7 +197,7 @@ fn read_item(account: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
         from_person,
         from_account,
         timestamp: part("timestamp").map_or("", RawValue::get),
-        at: wire::time(part("timestamp")),
+        at: seconds_or_milliseconds(part("timestamp")),
         raw,
     };
     let before = events.len();
@@ -329,7 +331,7 @@ fn read_delivery(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>)
         // Each of several receipts stores its own message id only, so that the stored size never
         // exceeds the request's.
         let kept = if several { raw } else { item.raw };
-        events.push(match wire::id(Some(raw)) {
+        events.push(match text_or_number(Some(raw)) {
             Some(mid) => item.receipt(mid, Status::Delivered, kept),
             None => other(item.account, "message_deliveries", &[item.timestamp], item.at, kept),
         });

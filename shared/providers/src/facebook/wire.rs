@@ -6,11 +6,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::raw::fit;
+use crate::raw::{fit, text_or_number};
 
 /// Source: README, facts 2.
 #[derive(Debug, Deserialize)]
@@ -139,27 +138,7 @@ pub(super) struct Reaction<'a> {
     pub(super) emoji: Option<String>,
 }
 
-/// Returns an id as text: Meta writes it as text or as a number.
-pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
-    let raw = raw?;
-    let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
-    fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
-}
-
 /// Returns the id of one of the two parties.
 pub(super) fn party(raw: Option<&RawValue>) -> Option<String> {
-    id(Some(fit::<Party<'_>>(raw)?.id))
-}
-
-/// Parses a time in seconds or milliseconds, as a number or as text; `None` if it is neither.
-pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
-    let raw = raw?;
-    let text = fit::<String>(Some(raw));
-    let number: i64 = text.as_deref().unwrap_or_else(|| raw.get()).parse().ok()?;
-    // 100,000,000,000 is the year 5138 in seconds, and 1973 in milliseconds.
-    if number >= 100_000_000_000 {
-        Timestamp::from_millisecond(number).ok()
-    } else {
-        Timestamp::from_second(number).ok()
-    }
+    text_or_number(Some(fit::<Party<'_>>(raw)?.id))
 }

@@ -76,6 +76,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: custom_webhook,
         },
     ],
+    unsigned_bodies: &[("workflow-action", "a token in a header")],
     credentials,
     settings,
     sign: |example, draft, credentials, url, _| {

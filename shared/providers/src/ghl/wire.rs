@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::raw::fit;
+use crate::raw::{fit, text_or_number};
+use crate::time::{rfc3339, seconds_or_milliseconds};
 
 /// Fields that identify an event and its account.
 #[derive(Debug, Default, Deserialize)]
@@ -72,52 +73,54 @@ impl Event<'_> {
         self.webhook_id.is_none()
             && self.message_type.is_none()
             && self.app_id.is_none()
-            && text(self.message_id).is_some()
-            && text(self.contact_id).is_some()
+            && text_or_number(self.message_id).is_some()
+            && text_or_number(self.contact_id).is_some()
     }
 
     pub(super) fn name(&self) -> String {
         if self.is_delivery() {
             return Self::DELIVERY.to_owned();
         }
-        text(self.kind).unwrap_or_else(|| "event".to_owned())
+        text_or_number(self.kind).unwrap_or_else(|| "event".to_owned())
     }
 
     /// Returns the location, or else the company; empty if the body names neither.
     pub(super) fn account(&self) -> String {
-        let is_location = text(self.alt_type).as_deref() == Some("location");
-        let other = || if is_location { text(self.alt_id) } else { None };
-        let location = text(self.location_id).or_else(other);
-        location.or_else(|| text(self.company_id)).unwrap_or_default()
+        let is_location = text_or_number(self.alt_type).as_deref() == Some("location");
+        let other = || if is_location { text_or_number(self.alt_id) } else { None };
+        let location = text_or_number(self.location_id).or_else(other);
+        location.or_else(|| text_or_number(self.company_id)).unwrap_or_default()
     }
 
     /// Returns the id that is equal for redeliveries.
     pub(super) fn id(&self) -> Option<String> {
-        let delivery = || if self.is_delivery() { text(self.message_id) } else { None };
-        text(self.webhook_id).or_else(delivery)
+        let delivery = || if self.is_delivery() { text_or_number(self.message_id) } else { None };
+        text_or_number(self.webhook_id).or_else(delivery)
     }
 
     /// Returns the key of the events that stay in order with this one.
     pub(super) fn ordering_key(&self) -> Option<String> {
-        let name = text(self.kind).unwrap_or_default();
+        let name = text_or_number(self.kind).unwrap_or_default();
         let nested = |part| fit::<Part<'_>>(part);
-        let contact = text(self.contact_id)
-            .or_else(|| text(nested(self.appointment)?.contact_id))
-            .or_else(|| text(nested(self.contact_details)?.id))
-            .or_else(|| if name.starts_with("Contact") { text(self.id) } else { None });
+        let contact = text_or_number(self.contact_id)
+            .or_else(|| text_or_number(nested(self.appointment)?.contact_id))
+            .or_else(|| text_or_number(nested(self.contact_details)?.id))
+            .or_else(|| if name.starts_with("Contact") { text_or_number(self.id) } else { None });
         if let Some(contact) = contact {
             return Some(format!("contact:{contact}"));
         }
-        if let Some(app) = text(self.app_id) {
+        if let Some(app) = text_or_number(self.app_id) {
             return Some(format!("app:{app}"));
         }
-        text(self.id).or_else(|| text(self.under_id)).map(|id| format!("object:{id}"))
+        text_or_number(self.id)
+            .or_else(|| text_or_number(self.under_id))
+            .map(|id| format!("object:{id}"))
     }
 
     /// Returns the time of the event, if it has one. `dateAdded` is the creation time of the
     /// object, so it only applies to messages and new objects.
     pub(super) fn occurred_at(&self) -> Option<Timestamp> {
-        let name = text(self.kind).unwrap_or_default();
+        let name = text_or_number(self.kind).unwrap_or_default();
         let is_new = name.ends_with("Create") || name.ends_with("Message");
         let added = || if is_new { time(self.date_added) } else { None };
         time(self.timestamp).or_else(added)
@@ -125,18 +128,18 @@ impl Event<'_> {
 
     /// Returns the contact that wrote the message, if this is an incoming message: a call is not.
     pub(super) fn sender_contact(&self) -> Option<String> {
-        let is_inbound = text(self.kind).as_deref() == Some("InboundMessage");
+        let is_inbound = text_or_number(self.kind).as_deref() == Some("InboundMessage");
         let is_call = self.is_channel("CALL") || self.is_channel("VoiceMail");
-        if is_inbound && !is_call { text(self.contact_id) } else { None }
+        if is_inbound && !is_call { text_or_number(self.contact_id) } else { None }
     }
 
     fn is_channel(&self, channel: &str) -> bool {
-        text(self.message_type).is_some_and(|name| name.eq_ignore_ascii_case(channel))
+        text_or_number(self.message_type).is_some_and(|name| name.eq_ignore_ascii_case(channel))
     }
 
     /// Returns the id of the message that the event is about.
     pub(super) fn message_id(&self) -> Option<String> {
-        text(self.message_id).or_else(|| text(self.email_message_id))
+        text_or_number(self.message_id).or_else(|| text_or_number(self.email_message_id))
     }
 
     /// Returns the content of the message; `None` if the hub does not support it. An email is HTML.
@@ -168,24 +171,7 @@ fn attachment(url: String, caption: Option<String>) -> Content {
     }
 }
 
-/// Returns a non-empty name or id.
-pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
-    let raw = raw?;
-    match serde_json::from_str::<String>(raw.get()) {
-        Ok(text) => Some(text).filter(|text| !text.is_empty()),
-        Err(_) => fit::<i64>(Some(raw)).map(|number| number.to_string()),
-    }
-}
-
-/// Parses a time: RFC 3339, or a number of seconds or milliseconds.
+/// Reads a time: RFC 3339, or seconds or milliseconds since the Unix epoch.
 pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
-    if let Some(number) = fit::<i64>(raw) {
-        // The limit is the year 5138 in seconds, and 1973 in milliseconds.
-        return if number.abs() < 100_000_000_000 {
-            Timestamp::from_second(number).ok()
-        } else {
-            Timestamp::from_millisecond(number).ok()
-        };
-    }
-    fit::<String>(raw)?.parse().ok()
+    seconds_or_milliseconds(raw).or_else(|| rfc3339(raw))
 }

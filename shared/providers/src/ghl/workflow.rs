@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::wire::{text, time};
-use crate::raw::fit;
-use crate::signature;
+use super::wire::time;
+use crate::raw::{fit, text_or_number};
+use crate::{authorization, signature};
 
 /// Event name of a workflow call: GoHighLevel gives it none.
 const NAME: &str = "workflow.action";
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
     /// Returns the first of the fields `names` that has a value, and its name.
     fn find<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
         let value = |name: &'n str| {
-            let mut values = self.0.iter().map(|part| text(part.get(name).copied()));
+            let mut values = self.0.iter().map(|part| text_or_number(part.get(name).copied()));
             values.find_map(|value| Some((name, value?)))
         };
         names.iter().copied().find_map(value)
@@ -82,7 +82,7 @@ impl<'a> Call<'a> {
     fn account(&self) -> String {
         let location = || {
             let location = self.0.first()?.get("location").copied();
-            text(fit::<Fields<'_>>(location)?.get("id").copied())
+            text_or_number(fit::<Fields<'_>>(location)?.get("id").copied())
         };
         let named = |names| self.find(names).map(|(_, value)| value);
         let location = named(LOCATIONS).or_else(location);
@@ -95,16 +95,7 @@ impl WebhookSource for Source {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        let (scheme, token) = request
-            .header("authorization")?
-            .split_once(' ')
-            .ok_or(Rejection::Unauthenticated("authorization is not a bearer token"))?;
-        let is_known = signature::is_one_of(&self.tokens, token.trim_start_matches(' '));
-        if is_known && scheme.eq_ignore_ascii_case("bearer") {
-            Ok(())
-        } else {
-            Err(Rejection::Unauthenticated("bearer token does not match"))
-        }
+        authorization::verify_bearer(&self.tokens, request)
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
@@ -142,7 +133,7 @@ mod tests {
             id: IntegrationId::derived(&["ghl"]),
             tenant: TenantId::platform(),
             provider: Provider::Ghl,
-            settings: Settings::Own(Map::new()),
+            settings: Settings(Map::new()),
             account: None,
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,

@@ -23,6 +23,16 @@ pub(super) struct ErrorCode {
     pub(super) remedy: &'static str,
 }
 
+/// Returns the scope of the code in a report.
+pub(super) fn scope(code: &str) -> RefusalScope {
+    known(code).map_or(RefusalScope::Message, |known| known.scope)
+}
+
+/// Whether the code says that Infobip already has a message with this id.
+pub(super) fn is_duplicate(code: &str) -> bool {
+    known(code).is_some_and(|known| known.meaning == Meaning::Duplicate)
+}
+
 /// Returns the meaning of one of Infobip's codes: of a rejected request (`UNAUTHORIZED`, `E401`),
 /// of a status (`REJECTED_...`) or of an error in a report (`EC_...`).
 #[expect(clippy::too_many_lines, reason = "one table of codes")]

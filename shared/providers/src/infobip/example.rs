@@ -71,6 +71,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: template_approved,
         },
     ],
+    unsigned_bodies: &[("infobip", "a password in a header, unless its profile signs")],
     credentials,
     settings: || {
         let fields = [("account", ACCOUNT), ("security", "basic")];

@@ -8,7 +8,7 @@ mod webhook;
 mod wire;
 
 use crate::ProviderSpec;
-use crate::spec::Sending;
+use crate::spec::{self, Capability, Sending};
 
 pub use sender::Sender;
 pub use settings::{Reports, Security, Settings};
@@ -21,7 +21,17 @@ pub static SPEC: ProviderSpec = ProviderSpec {
         address: crate::address::phone_number,
         placeholder_credentials: &[(API_KEY, "-")],
         windowed: true,
+        failure_scope: |_, code| codes::scope(code),
     }),
+    media_fetcher: Some(spec::media_fetcher::<sender::Number>),
+    account_reader: Some(spec::account_reader::<sender::Number>),
+    read_receipts: Some(spec::read_receipts::<sender::Number>),
+    missing: &[(
+        Capability::RegisterWebhook,
+        "integration",
+        "cannot be registered by the hub: set the webhooks in Infobip's web interface, \
+         Subscriptions Management",
+    )],
     is_own_base_url: settings::is_infobip_url,
     settings: settings::read,
     account: settings::account,

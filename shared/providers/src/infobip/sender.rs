@@ -7,8 +7,8 @@ use domain::content::{ContactCard, Content, Interactive, Media, Template};
 use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, AccountReader, AnswerReader, MediaFetcher, MediaRequest, MessageSender, Outgoing,
+    RateLimit, ReadReceipts, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response};
@@ -20,11 +20,13 @@ use super::codes::{self, Meaning};
 use super::settings::{Reports, Settings};
 use super::wire::{self, SendAction, SendContent};
 use crate::address::{is_number, phone_number};
+use crate::content::receive_only;
 use crate::http::{
     authorized, check_coordinates, check_length, check_max_length, check_media_url,
     encode_path_segment, get, invalid, post_json, read, retry_after,
 };
-use crate::spec::settings_of;
+use crate::settings::base_url;
+use crate::spec::{ProviderApi, settings_of};
 
 /// Sender for Infobip.
 #[derive(Clone, Copy, Debug)]
@@ -40,38 +42,42 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
-            invalid("provider", "is not Infobip: the integration belongs to another provider")
-        })?;
-        let base_url = settings.base_url.ok_or_else(|| {
-            let what = "is missing: give the base URL that Infobip shows, such as \
-                        https://xxxxx.api.infobip.com";
-            invalid("settings.base_url", what)
-        })?;
-        let from = settings.from.or(settings.account).filter(|from| is_number(from));
-        let from = from.ok_or_else(|| {
-            invalid("settings.from", "is missing: give the number to send from, in digits")
-        })?;
-        let key = credentials.first(super::API_KEY);
-        let key = key.ok_or_else(|| invalid("credentials.INFOBIP_API_KEY", "is missing"))?;
-        Ok(Box::new(Number {
-            api: format!("{}/whatsapp/1", base_url.trim_end_matches('/')),
-            key: key.clone(),
-            from,
-            reports: settings.reports,
-            per_second: settings.messages_per_second.max(1),
-        }))
+        Ok(Box::new(Number::new(integration, credentials)?))
     }
 }
 
 /// Sender for one WhatsApp number.
-struct Number {
+pub(super) struct Number {
     /// URL of Infobip's WhatsApp API.
     api: String,
     key: SecretString,
     from: String,
     reports: Reports,
     per_second: u32,
+}
+
+impl ProviderApi for Number {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
+        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
+            invalid("provider", "is not Infobip: the integration belongs to another provider")
+        })?;
+        let what = "is missing: give the base URL that Infobip shows, such as \
+                    https://xxxxx.api.infobip.com";
+        let base_url = base_url(settings.base_url.as_deref(), what)?;
+        let from = settings.from.or(settings.account).filter(|from| is_number(from));
+        let from = from.ok_or_else(|| {
+            invalid("settings.from", "is missing: give the number to send from, in digits")
+        })?;
+        let key = credentials.first(super::API_KEY);
+        let key = key.ok_or_else(|| invalid("credentials.INFOBIP_API_KEY", "is missing"))?;
+        Ok(Self {
+            api: format!("{base_url}/whatsapp/1"),
+            key: key.clone(),
+            from,
+            reports: settings.reports,
+            per_second: settings.messages_per_second.get(),
+        })
+    }
 }
 
 impl MessageSender for Number {
@@ -83,8 +89,7 @@ impl MessageSender for Number {
 
     /// Source: README, facts 12.
     fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
-        let per = Duration::from_secs(1);
-        vec![RateLimit { identity: self.from.clone(), messages: self.per_second, per }]
+        vec![RateLimit::per_second(&self.from, self.per_second)]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -117,8 +122,11 @@ impl MessageSender for Number {
         message: &Outgoing<'_>,
         response: &Response<Bytes>,
     ) -> Result<Accepted, SendError> {
+        // A duplicate is an earlier attempt of this message: no other message has this id.
+        let earlier = || Ok(Accepted::new(message.id.to_string()));
         if !response.status().is_success() {
-            return Err(refusal(response));
+            let error = refusal(response);
+            return if codes::is_duplicate(error.code()) { earlier() } else { Err(error) };
         }
         let sent = match read::<wire::Sent>(response)? {
             wire::Sent::One(sent) => Some(sent),
@@ -127,14 +135,13 @@ impl MessageSender for Number {
         let sent = sent.filter(|sent| !sent.message_id.is_empty()).ok_or(SendError::Unreadable)?;
         let state = sent.status.filter(|state| is_refused(&state.group_name));
         let Some(state) = state else {
-            return Ok(Accepted { provider_message_id: sent.message_id });
+            return Ok(Accepted::new(sent.message_id));
         };
         let code = state.name.unwrap_or(state.group_name);
-        let known = codes::known(&code);
-        if known.is_some_and(|known| known.meaning == Meaning::Duplicate) {
-            // The duplicate is an earlier attempt of this message: no other message has this id.
-            return Ok(Accepted { provider_message_id: message.id.to_string() });
+        if codes::is_duplicate(&code) {
+            return earlier();
         }
+        let known = codes::known(&code);
         // The status says that Infobip did not accept the message, so nothing was sent.
         let (fault, scope, remedy) = if let Some(known) = known {
             (fault(known.meaning, None), known.scope, known.remedy)
@@ -151,15 +158,9 @@ impl MessageSender for Number {
             scope,
         })
     }
+}
 
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let id = encode_path_segment(provider_message_id);
-        let url = format!("{}/senders/{}/message/{id}/read", self.api, self.from);
-        let request = Request::post(url).body(Bytes::new());
-        let request = request.map_err(|_| invalid("settings.base_url", "is not a valid URL"));
-        Some(request.and_then(|request| authorized(request, "App", &self.key)))
-    }
-
+impl MediaFetcher for Number {
     /// The id is a URL at Infobip. Only its path is used, at the account's own base URL: the
     /// request carries the API key, which no other host may receive.
     fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
@@ -188,23 +189,9 @@ impl MessageSender for Number {
         let request = get(&format!("{}/senders/{path}", self.api), None)?;
         authorized(request, "App", &self.key).map(MediaRequest::Download)
     }
+}
 
-    fn fetch_media(&self, _: &Response<Bytes>) -> Result<MediaSource, SendError> {
-        // `locate_media` already fetches the file.
-        Err(SendError::Unreadable)
-    }
-
-    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        let request = get(&format!("{}/senders/quality?senders={}", self.api, self.from), None)?;
-        authorized(request, "App", &self.key)
-    }
-
-    fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        let what = "cannot be registered by the hub: set the webhooks in Infobip's web interface, \
-                    Subscriptions Management";
-        Err(invalid("integration", what))
-    }
-
+impl AnswerReader for Number {
     fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
         if !response.status().is_success() {
             return Err(refusal(response));
@@ -225,6 +212,23 @@ impl MessageSender for Number {
         })?;
         own.insert("id".to_owned(), self.from.clone().into());
         Ok(Value::Object(own))
+    }
+}
+
+impl AccountReader for Number {
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        let request = get(&format!("{}/senders/quality?senders={}", self.api, self.from), None)?;
+        authorized(request, "App", &self.key)
+    }
+}
+
+impl ReadReceipts for Number {
+    fn mark_read(&self, provider_message_id: &str) -> Result<Option<Request<Bytes>>, SendError> {
+        let id = encode_path_segment(provider_message_id);
+        let url = format!("{}/senders/{}/message/{id}/read", self.api, self.from);
+        let request = Request::post(url).body(Bytes::new());
+        let request = request.map_err(|_| invalid("settings.base_url", "is not a valid URL"));
+        authorized(request?, "App", &self.key).map(Some)
     }
 }
 
@@ -281,7 +285,7 @@ fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendErr
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "is a content type that can only be received, not sent"));
+            return Err(receive_only());
         }
     })
 }

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::address::is_number;
+use crate::settings::PerSecond;
 use crate::spec;
 
 /// Settings of an Infobip sender.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The sender's number, as Infobip writes it in `to` of incoming messages. Without one, the
@@ -34,28 +35,12 @@ pub struct Settings {
     #[serde(default)]
     pub delivery: DeliveryPolicy,
     /// Messages per second that the number may send.
-    #[serde(default = "pace")]
-    pub messages_per_second: u32,
+    #[serde(default)]
+    pub messages_per_second: PerSecond<PACE>,
 }
 
 /// WhatsApp's default rate, unless Meta raised it. Source: README, facts 12.
-const fn pace() -> u32 {
-    80
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            account: None,
-            security: Security::default(),
-            base_url: None,
-            from: None,
-            reports: Reports::default(),
-            delivery: DeliveryPolicy::default(),
-            messages_per_second: pace(),
-        }
-    }
-}
+const PACE: u32 = 80;
 
 /// Destination of delivery reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,9 +88,6 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, 
             ));
         }
     }
-    if settings.messages_per_second == 0 {
-        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
-    }
     spec::with_defaults::<Settings>(given)
 }
 
@@ -126,10 +108,7 @@ pub(super) fn account(
     settings: &integration::Settings,
     credentials: &Credentials,
 ) -> Result<Option<String>, FieldError> {
-    let security = match settings {
-        integration::Settings::Own(settings) => spec::read::<Settings>(settings)?.security,
-        _ => Security::default(),
-    };
+    let security = spec::read::<Settings>(&settings.0)?.security;
     let mut secrets = credentials.all(super::WEBHOOK_SECRET).iter();
     if security == Security::Basic && !secrets.all(|secret| has_password(secret.expose_secret())) {
         let field = format!("credentials.{}", super::WEBHOOK_SECRET);
@@ -140,10 +119,7 @@ pub(super) fn account(
     }
     let account = spec::account_setting(requested_by, settings, credentials)?;
     // The number it sends from is the number that receives messages.
-    let from = || match settings {
-        integration::Settings::Own(settings) => settings.get("from")?.as_str().map(str::to_owned),
-        _ => None,
-    };
+    let from = || settings.0.get("from")?.as_str().map(str::to_owned);
     Ok(account.or_else(from))
 }
 

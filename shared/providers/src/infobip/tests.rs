@@ -1,12 +1,14 @@
 use super::*;
 use crate::example::{Draft, Seed};
 use crate::infobip::{SPEC, WEBHOOK, example};
+use crate::vectors;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::integration::Settings as IntegrationSettings;
 use domain::webhook::receive;
 use domain::{IntegrationId, MessageId, TenantId};
-use http::{HeaderMap, HeaderName};
-use serde::Deserialize;
+use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,39 +91,14 @@ fn name(event: &ParsedEvent) -> &str {
     }
 }
 
-#[derive(Deserialize)]
-struct Vectors {
-    body: String,
-    vectors: Vec<Vector>,
-}
-
-#[derive(Deserialize)]
-struct Vector {
-    id: String,
-    headers: BTreeMap<String, String>,
-    security: String,
-    secret: String,
-    now: Option<i64>,
-    accept: bool,
-}
-
 #[test]
 fn every_vector_verifies_with_its_own_method_only() {
-    let all: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    assert_eq!(all.vectors.len(), 5);
-    for vector in all.vectors {
-        let header = |(name, value): (&String, &String)| {
-            (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
-        };
-        let headers: HeaderMap = vector.headers.iter().map(header).collect();
-        let body = Bytes::from(all.body.clone());
-        let request =
-            WebhookRequest { method: Method::POST, headers, body, ..WebhookRequest::default() };
-        let at = Timestamp::from_second(vector.now.unwrap_or(NOW)).unwrap();
+    for vector in vectors::read(include_str!("vectors.json"), 5) {
+        let (request, at) = (vector.request(), vector.now_or(now()));
         for security in ["basic", "hmac", "bearer"] {
             let result = receive(&*source(security, &[&vector.secret]), &request, at);
-            let good = vector.accept && security == vector.security;
-            assert_eq!(result.is_ok(), good, "{} {security}", vector.id);
+            let good = vector.accepted && vector.own["security"] == security;
+            assert_eq!(result.is_ok(), good, "{} {security}", vector.name);
             let Ok(ParsedWebhook::Events(events)) = result else { continue };
             assert_eq!((&*events[0].id, &*events[0].account), ("message:wamid.X", "41793026731"));
             assert_eq!(events[0].occurred_at.unwrap().to_string(), "2025-01-01T10:10:00Z");
@@ -450,7 +427,7 @@ fn settings_errors_name_the_field() {
     let read = |settings: Value| (SPEC.settings)(settings.as_object().unwrap());
     assert_eq!(
         read(json!({})).unwrap(),
-        IntegrationSettings::Own(
+        IntegrationSettings(
             json!({ "security": "basic", "reports": "subscription", "delivery": "at_most_once",
                 "messages_per_second": 80 })
             .as_object()

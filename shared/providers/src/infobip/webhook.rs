@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::provider::Channel;
@@ -11,16 +9,17 @@ use domain::webhook::{
     ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
-use http::{Method, header};
+use http::Method;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::codes::{self, Meaning};
+use super::codes;
 use super::settings::{Security, Settings, has_password};
 use super::wire;
 use crate::raw::{self, fit};
-use crate::{signature, spec};
+use crate::time::rfc3339;
+use crate::{authorization, signature, spec};
 
 /// Header with the time of the signature.
 pub(super) const SIGNED_AT: &str = "x-ib-exchange-req-timestamp";
@@ -57,31 +56,13 @@ struct Source {
 }
 
 impl Source {
-    /// Returns the value after `scheme` in the header `Authorization`.
-    fn authorization<'a>(request: &'a WebhookRequest, scheme: &str) -> Result<&'a str, Rejection> {
-        let header = request.header(header::AUTHORIZATION.as_str())?.split_once(' ');
-        let (_, value) = header
-            .filter(|(given, _)| given.eq_ignore_ascii_case(scheme))
-            .ok_or(Rejection::Unauthenticated("authorization is of another scheme"))?;
-        Ok(value)
-    }
-
     /// <https://www.rfc-editor.org/rfc/rfc7617>
     fn verify_basic(&self, request: &WebhookRequest) -> Result<(), Rejection> {
-        let given = STANDARD.decode(Self::authorization(request, "basic")?).ok();
-        let given = given.and_then(|given| String::from_utf8(given).ok());
-        let given = given.ok_or(Rejection::Unauthenticated("authorization is not base64"))?;
+        let given = authorization::decode_basic(authorization::value(request, "basic")?)?;
         if has_password(&given) && signature::is_one_of(&self.secrets, &given) {
             return Ok(());
         }
         Err(Rejection::Unauthenticated("user or password does not match"))
-    }
-
-    fn verify_bearer(&self, request: &WebhookRequest) -> Result<(), Rejection> {
-        if signature::is_one_of(&self.secrets, Self::authorization(request, "bearer")?) {
-            return Ok(());
-        }
-        Err(Rejection::Unauthenticated("token does not match"))
     }
 
     /// Source: README, facts 6.
@@ -109,7 +90,7 @@ impl WebhookSource for Source {
         match self.security {
             Security::Basic => self.verify_basic(request),
             Security::Hmac => self.verify_hmac(request, now),
-            Security::Bearer => self.verify_bearer(request),
+            Security::Bearer => authorization::verify_bearer(&self.secrets, request),
         }
     }
 
@@ -156,7 +137,7 @@ impl Source {
             (1..=64).contains(&name.len()) && name.chars().all(word)
         };
         let name = name.filter(plain).unwrap_or_else(|| "unknown".to_owned());
-        let at = time(entry.created_at.or(entry.timestamp).or(entry.received_at));
+        let at = rfc3339(entry.created_at.or(entry.timestamp).or(entry.received_at));
         let id = signature::fingerprint(raw.get().as_bytes());
         ParsedEvent::other(&self.account, id, &name, at, raw)
     }
@@ -169,13 +150,13 @@ impl Source {
     }
 
     fn read_seen(&self, entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> ParsedEvent {
-        let event = self.report("seen", &id, time(entry.seen_at), raw);
+        let event = self.report("seen", &id, rfc3339(entry.seen_at), raw);
         let kind = receipt(entry, id, Status::Read, None);
         ParsedEvent { kind, ..event }
     }
 
     fn read_deleted(&self, entry: &wire::Entry<'_>, id: &str, raw: &RawValue) -> ParsedEvent {
-        self.report("deleted", id, time(entry.deleted_at), raw)
+        self.report("deleted", id, rfc3339(entry.deleted_at), raw)
     }
 
     /// Source: README, facts 2 and 5.
@@ -187,7 +168,7 @@ impl Source {
     ) -> Option<ParsedEvent> {
         let state: wire::State = fit(entry.status)?;
         let what = format!("delivery:{}", state.name.as_deref().unwrap_or(&state.group_name));
-        let event = self.report(&what, &id, time(entry.done_at.or(entry.sent_at)), raw);
+        let event = self.report(&what, &id, rfc3339(entry.done_at.or(entry.sent_at)), raw);
         let kind = match &*state.group_name {
             "DELIVERED" => receipt(entry, id, Status::Delivered, None),
             "UNDELIVERABLE" | "EXPIRED" | "REJECTED" => {
@@ -195,7 +176,7 @@ impl Source {
                     fit::<wire::State>(entry.error).filter(|error| error.group_name != "OK");
                 let why = error.unwrap_or(state);
                 let known = codes::known(why.name.as_deref().unwrap_or_default());
-                if known.is_some_and(|known| known.meaning == Meaning::Duplicate) {
+                if why.name.as_deref().is_some_and(codes::is_duplicate) {
                     // A duplicate attempt: the first attempt has reports of its own.
                     return Some(event);
                 }
@@ -229,11 +210,6 @@ fn receipt(
     EventKind::Receipt(Receipt { provider_message_id, reference, status, code, detail })
 }
 
-/// Parses a time such as `2025-01-01T10:10:00.000+0000`.
-fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
-    fit::<Cow<'_, str>>(raw)?.parse().ok()
-}
-
 fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<ParsedEvent> {
     let from = fit::<String>(entry.from).filter(|from| !from.is_empty())?;
     let account: String = fit(entry.to).unwrap_or_default();
@@ -247,7 +223,7 @@ fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<P
     let replied_to = fit::<wire::Context>(message.and_then(|message| message.context));
     // A reaction is not a reply: the context names the message it is on.
     let replied_to = replied_to.filter(|_| !matches!(content, Content::Reaction { .. }));
-    let at = time(entry.received_at);
+    let at = rfc3339(entry.received_at);
     let event = ParsedEvent::other(&account, format!("message:{id}"), "message", at, raw);
     let kind = EventKind::Message(InboundMessage {
         // A message without `message` came by SMS.

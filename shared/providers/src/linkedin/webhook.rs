@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 
 use super::settings::Settings;
 use super::wire;
-use crate::raw::fit;
+use crate::raw::{fit, text_or_number};
 use crate::signature;
 use crate::spec::settings_of;
+use crate::time::milliseconds;
 
 /// LinkedIn's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,7 @@ impl WebhookSource for Source {
             return Err(Rejection::Unreadable("the body is not a JSON object".to_owned()));
         }
         let body: wire::Body<'_> = serde_json::from_str(whole.get())?;
-        let kind = wire::scalar(body.kind).unwrap_or_else(|| "notification".to_owned());
+        let kind = text_or_number(body.kind).unwrap_or_else(|| "notification".to_owned());
         let events = match fit::<Vec<&RawValue>>(body.notifications) {
             Some(list) => list.into_iter().map(|raw| read_notification(&kind, raw)).collect(),
             None if kind == "LEAD_ACTION" => vec![read_lead(whole)],
@@ -132,7 +133,7 @@ fn other(account: &str, name: &str, at: Option<Timestamp>, raw: &RawValue) -> Pa
 }
 
 fn event_name(kind: &str, action: Option<&RawValue>) -> String {
-    wire::scalar(action).map_or_else(|| kind.to_owned(), |action| format!("{kind}.{action}"))
+    text_or_number(action).map_or_else(|| kind.to_owned(), |action| format!("{kind}.{action}"))
 }
 
 /// Source: README, facts 3.
@@ -140,15 +141,15 @@ fn read_notification(kind: &str, raw: &RawValue) -> ParsedEvent {
     // Serde would read a list as the fields in order.
     let object = Some(raw).filter(|raw| raw.get().starts_with('{'));
     let notification: wire::Notification<'_> = fit(object).unwrap_or_default();
-    let account = wire::scalar(notification.organizational_entity).unwrap_or_default();
+    let account = text_or_number(notification.organizational_entity).unwrap_or_default();
     let name = event_name(kind, notification.action);
-    let at = wire::at(notification.last_modified_at);
-    let post = wire::scalar(notification.source_post);
-    let event = match wire::scalar(notification.notification_id) {
+    let at = milliseconds(notification.last_modified_at);
+    let post = text_or_number(notification.source_post);
+    let event = match text_or_number(notification.notification_id) {
         Some(id) => ParsedEvent::other(&account, id, &name, at, raw),
         None => other(&account, &name, at, raw),
     };
-    let key = post.or_else(|| wire::scalar(notification.generated_activity));
+    let key = post.or_else(|| text_or_number(notification.generated_activity));
     ParsedEvent { ordering_key: key, ..event }
 }
 
@@ -157,8 +158,8 @@ fn read_lead(raw: &RawValue) -> ParsedEvent {
     let lead: wire::Lead<'_> = fit(Some(raw)).unwrap_or_default();
     let account = wire::owner(lead.owner).unwrap_or_default();
     let name = event_name("LEAD_ACTION", lead.lead_action);
-    let at = wire::at(lead.occurred_at);
-    let Some(response) = wire::scalar(lead.lead_gen_form_response) else {
+    let at = milliseconds(lead.occurred_at);
+    let Some(response) = text_or_number(lead.lead_gen_form_response) else {
         return other(&account, &name, at, raw);
     };
     let millisecond = at.map_or(0, Timestamp::as_millisecond);

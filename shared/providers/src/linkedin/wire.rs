@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -52,21 +51,8 @@ pub(super) struct Lead<'a> {
     pub(super) occurred_at: Option<&'a RawValue>,
 }
 
-/// Returns a text, or a number as written.
-pub(super) fn scalar(raw: Option<&RawValue>) -> Option<String> {
-    let raw = raw?;
-    let number = || raw.get().parse::<i64>().ok().map(|number| number.to_string());
-    fit::<String>(Some(raw)).or_else(number).filter(|text| !text.is_empty())
-}
-
 /// Returns the URN of an owner: `{"organization": "urn:..."}` or `{"sponsoredAccount": "urn:..."}`.
 pub(super) fn owner(raw: Option<&RawValue>) -> Option<String> {
     let owner: BTreeMap<Cow<'_, str>, &RawValue> = fit(raw)?;
     owner.values().find_map(|urn| fit::<String>(Some(*urn)))
-}
-
-/// Parses a time in milliseconds; `None` if it is invalid.
-pub(super) fn at(raw: Option<&RawValue>) -> Option<Timestamp> {
-    let millisecond = scalar(raw).and_then(|ms| ms.parse().ok());
-    millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }

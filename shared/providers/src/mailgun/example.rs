@@ -53,6 +53,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: inbound_attachment,
         },
     ],
+    unsigned_bodies: &[("mailgun", "a signature over a time and a token, which is taken once")],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, at| {

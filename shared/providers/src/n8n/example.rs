@@ -54,6 +54,10 @@ pub static EXAMPLES: Examples = Examples {
             draft: takeover_signed,
         },
     ],
+    unsigned_bodies: &[
+        (AI_RESPONSE, "a secret in a header, unless the workflow signs too"),
+        (HUMAN_TAKEOVER, "a secret in a header, unless the workflow signs too"),
+    ],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, at| {

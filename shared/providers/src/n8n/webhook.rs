@@ -2,22 +2,20 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use domain::event::ParsedEvent;
 use domain::webhook::{
     ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
     WebhookSource,
 };
 use domain::{Credentials, Integration, IntegrationId, Provider};
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::wire::{self, Fields};
-use crate::jwt;
-use crate::{signature, standard_webhooks};
+use crate::jwt::{self, Expiry};
+use crate::{authorization, signature, standard_webhooks};
 
 /// Header with the secret.
 pub(super) const SECRET: &str = "x-webhook-secret";
@@ -102,20 +100,17 @@ impl Source {
         if request.headers.contains_key(SECRET) {
             return self.is_secret(request.header(SECRET)?);
         }
-        let authorization = request.header(header::AUTHORIZATION.as_str())?;
-        let (scheme, value) = authorization
-            .split_once(' ')
-            .ok_or(Rejection::Unauthenticated("authorization has an unknown scheme"))?;
+        let (scheme, value) = authorization::parts(request)?;
         if scheme.eq_ignore_ascii_case("basic") {
-            let given = STANDARD.decode(value).ok().and_then(|given| String::from_utf8(given).ok());
-            return self.is_secret(given.as_deref().unwrap_or_default());
+            return self.is_secret(&authorization::decode_basic(value)?);
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Rejection::Unauthenticated("authorization has an unknown scheme"));
         }
         // A bearer token may be the secret itself or a JWT; both are tried.
         self.is_secret(value).or_else(|_| {
-            jwt::verify::<serde::de::IgnoredAny>(&self.secrets, value, now).map(|_| ())
+            let claims = jwt::verify(&self.secrets, value, now, Expiry::Required);
+            claims.map(|_: serde::de::IgnoredAny| ())
         })
     }
 

@@ -42,6 +42,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: contact,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, at| {

@@ -12,8 +12,9 @@ use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use super::wire;
-use crate::raw::fit;
+use crate::raw::{fit, text};
 use crate::standard_webhooks::{self, NAMES, Names, SVIX_NAMES};
+use crate::time::rfc3339;
 
 /// Resend's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +58,10 @@ fn names(request: &WebhookRequest) -> &'static Names {
     if request.headers.contains_key(SVIX_NAMES.id) { &SVIX_NAMES } else { &NAMES }
 }
 
-fn text(raw: Option<&RawValue>) -> Option<String> {
-    fit::<String>(raw).filter(|text| !text.is_empty())
-}
-
 /// Source: README, facts 4.
 fn read(id: String, event: &wire::Event<'_>, raw: &RawValue) -> ParsedEvent {
     let name = text(event.name).unwrap_or_else(|| "event".to_owned());
-    let at = text(event.created_at).and_then(|at| at.parse().ok());
+    let at = rfc3339(event.created_at);
     let parsed = ParsedEvent::other("", id, &name, at, raw);
     let data: wire::Data<'_> = fit(event.data).unwrap_or_default();
     let Some(mail) = text(data.email_id) else {
@@ -120,32 +117,20 @@ fn received(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bytes::Bytes;
     use domain::IntegrationId;
     use domain::webhook::receive;
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use http::HeaderMap;
     use jiff::SignedDuration;
-    use serde::Deserialize;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::example::Seed;
     use crate::resend::example::{self, EXAMPLES};
     use crate::resend::{SPEC, WEBHOOK, WEBHOOK_SECRET};
+    use crate::vectors;
 
     const URL: &str = "https://hub.example.com/webhooks/resend";
-
-    #[derive(Deserialize)]
-    struct Vector {
-        id: String,
-        accept: bool,
-        now: i64,
-        secret: String,
-        headers: BTreeMap<String, String>,
-        body: String,
-    }
 
     fn integration() -> Integration {
         let id = IntegrationId::derived(&["resend"]);
@@ -154,15 +139,18 @@ mod tests {
         serde_json::from_value(integration).unwrap()
     }
 
+    fn source(secrets: &[&str]) -> Box<dyn WebhookSource> {
+        let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
+        let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), secrets)]);
+        WEBHOOK.source(&integration(), &credentials)
+    }
+
     fn received_with(
         secrets: &[&str],
         request: &WebhookRequest,
         now: Timestamp,
     ) -> Result<ParsedEvent, Rejection> {
-        let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
-        let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), secrets)]);
-        let source = WEBHOOK.source(&integration(), &credentials);
-        match receive(&*source, request, now)? {
+        match receive(&*source(secrets), request, now)? {
             ParsedWebhook::Events(mut events) => {
                 assert_eq!(events.len(), 1);
                 Ok(events.remove(0))
@@ -213,19 +201,15 @@ mod tests {
 
     #[test]
     fn every_vector_verifies_as_recorded() {
-        let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
-        for vector in vectors {
-            let header = |(name, value): (&String, &String)| {
-                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
-            };
-            let request = posted(vector.headers.iter().map(header).collect(), vector.body);
-            let now = Timestamp::from_second(vector.now).unwrap();
-            let result = received_with(&[&vector.secret], &request, now);
-            assert_eq!(result.is_ok(), vector.accept, "{}", vector.id);
+        for vector in vectors::read(include_str!("vectors.json"), 21) {
+            let (request, now) = (vector.request(), vector.now());
+            let verify = |request: &WebhookRequest| source(&[&vector.secret]).verify(request, now);
+            vector.check_verified(&verify(&request));
+            assert_eq!(received_with(&[&vector.secret], &request, now).is_ok(), vector.accepted);
             let svix = [SVIX_NAMES.id, SVIX_NAMES.timestamp, SVIX_NAMES.signature];
             if svix.iter().all(|name| request.headers.contains_key(*name)) {
-                let result = received_with(&[&vector.secret], &renamed(&request), now);
-                assert_eq!(result.is_ok(), vector.accept, "{} by the standard's names", vector.id);
+                // By the standard's names of the headers, too.
+                vector.check_verified(&verify(&renamed(&request)));
             }
         }
     }

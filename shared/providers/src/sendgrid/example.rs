@@ -49,6 +49,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: account,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     // The private key is not among the credentials, so it is always the examples' own.

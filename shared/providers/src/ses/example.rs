@@ -60,6 +60,10 @@ pub static EXAMPLES: Examples = Examples {
             draft: received,
         },
     ],
+    unsigned_bodies: &[(
+        "ses",
+        "a signature over the fields that say something, and not over the rest",
+    )],
     credentials,
     settings: || Map::from_iter([("certificate_host".to_owned(), CERTIFICATE_HOST.into())]),
     sign: |_, draft, credentials, url, _| {

@@ -44,8 +44,7 @@ pub(super) fn account(
     settings: &AnySettings,
     credentials: &Credentials,
 ) -> Result<Option<String>, FieldError> {
-    let AnySettings::Own(own) = settings else { return Ok(None) };
-    if requested_by == RequestedBy::Tenant && own.contains_key("certificate_host") {
+    if requested_by == RequestedBy::Tenant && settings.0.contains_key("certificate_host") {
         return Err(FieldError::new("settings.certificate_host", "only the operator can set this"));
     }
     spec::account_setting(requested_by, settings, credentials)

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::raw::fit;
+use crate::raw::{fit, text};
+use crate::time::rfc3339;
 
 /// Maximum number of recipients of an email. Source: README, facts 7.
 const MAX_RECIPIENTS: usize = 50;
@@ -147,7 +148,7 @@ impl<'a> Published<'a> {
 
 impl Detail<'_> {
     pub(super) fn timestamp(&self) -> Option<Timestamp> {
-        time(self.timestamp)
+        rfc3339(self.timestamp)
     }
 
     /// Returns the recipients that the event is about; empty if unknown. Opens, clicks and
@@ -204,14 +205,4 @@ fn addresses(raw: Option<&RawValue>) -> Vec<Recipient> {
     let all = fit::<Vec<&RawValue>>(raw).unwrap_or_default();
     let read = |raw| Some(Recipient { address: text(Some(raw))?, ..Recipient::default() });
     all.into_iter().filter_map(read).collect()
-}
-
-/// Returns a non-empty text.
-pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
-    fit::<String>(raw).filter(|text| !text.is_empty())
-}
-
-/// Parses a time.
-pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
-    fit::<String>(raw)?.parse().ok()
 }

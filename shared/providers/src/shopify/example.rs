@@ -64,6 +64,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: shop_redact,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: || Map::from_iter([("account".to_owned(), SHOP.into())]),
     sign: |_, draft, credentials, url, _| {

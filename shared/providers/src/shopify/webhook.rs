@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::wire;
 use crate::raw::{self, fit};
 use crate::signature;
+use crate::time::rfc3339;
 
 /// Shopify's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -133,10 +134,9 @@ impl WebhookSource for Source {
 }
 
 fn occurred_at(triggered_at: Option<&str>, resource: &wire::Resource<'_>) -> Option<Timestamp> {
-    let time = |raw: Option<&RawValue>| fit::<String>(raw).and_then(|time| time.parse().ok());
     let triggered_at = triggered_at.and_then(|time| time.parse().ok());
-    let at = triggered_at.or_else(|| time(resource.updated_at));
-    at.or_else(|| time(resource.created_at))
+    let at = triggered_at.or_else(|| rfc3339(resource.updated_at));
+    at.or_else(|| rfc3339(resource.created_at))
 }
 
 /// Returns the key that keeps the events of one order, product or customer in order.

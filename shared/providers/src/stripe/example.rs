@@ -57,6 +57,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: thin,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, at| {

@@ -53,6 +53,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: blocked,
         },
     ],
+    unsigned_bodies: &[("telegram", "a secret in a header")],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, _| {

@@ -9,30 +9,34 @@ mod wire;
 pub use sender::{Sender, address, bot_id};
 pub use webhook::Webhook;
 
-use crate::spec::{ProviderSpec, SENDING_SETTINGS, Sending};
+use domain::sender::RefusalScope;
+
+use crate::spec::{self, ProviderSpec, Sending};
 
 /// Specification of Telegram.
 pub static SPEC: ProviderSpec = ProviderSpec {
-    webhooks: &[&WEBHOOK],
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
         placeholder_credentials: &[(BOT_TOKEN, "0:-")],
         windowed: true,
+        // Telegram sends no receipts.
+        failure_scope: |_, _| RefusalScope::Message,
     }),
-    credentials: &[BOT_TOKEN, WEBHOOK_SECRET],
+    media_fetcher: Some(spec::media_fetcher::<sender::Bot>),
+    account_reader: Some(spec::account_reader::<sender::Bot>),
+    webhook_registrar: Some(spec::webhook_registrar::<sender::Bot>),
+    read_receipts: Some(spec::read_receipts::<sender::Bot>),
     generated_secret: Some(WEBHOOK_SECRET),
     path_secret: Some(WEBHOOK_SECRET),
     shared_webhook_url: false,
     verifies_account_ownership: true,
-    connects_on_create: false,
-    is_own_base_url: |_| false,
+    is_own_base_url: settings::is_bot_api_url,
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    usage_settings: SENDING_SETTINGS,
     verification_credentials: &[WEBHOOK_SECRET],
-    senders: &[],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[BOT_TOKEN, WEBHOOK_SECRET])
 };
 
 /// Receives Telegram's webhooks.

@@ -6,19 +6,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media};
 use domain::fault::{ErrorFormat, Fault};
-use domain::integration::Settings;
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, AccountReader, AnswerReader, MediaFetcher, MediaRequest, MediaSource, MessageSender,
+    Outgoing, RateLimit, ReadReceipts, RefusalScope, SendError, SenderProvider, WebhookRegistrar,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::settings::BotSettings;
 use super::wire::{self, SendBody};
+use crate::content::receive_only;
 use crate::http::{
     check_coordinates, check_length, check_media_url, get, invalid, post_json, read, retry_after,
 };
+use crate::spec::ProviderApi;
+use crate::spec::settings_of;
 
 /// Updates that a bot receives. Telegram sends reactions only to bots that list them here.
 const SUBSCRIBED_UPDATES: [&str; 5] =
@@ -41,24 +44,7 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let Settings::Telegram(settings) = &integration.settings else {
-            return Err(invalid(
-                "provider",
-                "is not Telegram: the integration belongs to another provider",
-            ));
-        };
-        let token = credentials.first(super::BOT_TOKEN);
-        let token = token.ok_or_else(|| invalid("credentials.TELEGRAM_BOT_TOKEN", "is missing"))?;
-        let id = bot_id(token.expose_secret()).ok_or_else(|| {
-            invalid("credentials.TELEGRAM_BOT_TOKEN", "must be a bot token such as 123456789:AA...")
-        })?;
-        Ok(Box::new(Bot {
-            base_url: settings.base_url.trim_end_matches('/').to_owned(),
-            id: id.to_owned(),
-            token: token.clone(),
-            webhook_secret: credentials.first(super::WEBHOOK_SECRET).cloned(),
-            per_second: settings.messages_per_second.max(1),
-        }))
+        Ok(Box::new(Bot::new(integration, credentials)?))
     }
 }
 
@@ -100,12 +86,32 @@ fn chat_id(to: &str) -> Result<wire::ChatId<'_>, SendError> {
 }
 
 /// Sender for one bot.
-struct Bot {
+pub(super) struct Bot {
     base_url: String,
     id: String,
     token: SecretString,
     webhook_secret: Option<SecretString>,
     per_second: u32,
+}
+
+impl ProviderApi for Bot {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
+        let settings = settings_of::<BotSettings>(integration).ok_or_else(|| {
+            invalid("provider", "is not Telegram: the integration belongs to another provider")
+        })?;
+        let token = credentials.first(super::BOT_TOKEN);
+        let token = token.ok_or_else(|| invalid("credentials.TELEGRAM_BOT_TOKEN", "is missing"))?;
+        let id = bot_id(token.expose_secret()).ok_or_else(|| {
+            invalid("credentials.TELEGRAM_BOT_TOKEN", "must be a bot token such as 123456789:AA...")
+        })?;
+        Ok(Self {
+            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            id: id.to_owned(),
+            token: token.clone(),
+            webhook_secret: credentials.first(super::WEBHOOK_SECRET).cloned(),
+            per_second: settings.messages_per_second.max(1),
+        })
+    }
 }
 
 impl MessageSender for Bot {
@@ -116,10 +122,8 @@ impl MessageSender for Bot {
 
     /// Source: README, facts 3.
     fn rate_limits(&self, to: &str) -> Vec<RateLimit> {
-        let per = Duration::from_secs(1);
-        let bot = RateLimit { identity: self.id.clone(), messages: self.per_second, per };
-        let chat = RateLimit { identity: format!("{}:{to}", self.id), messages: 1, per };
-        vec![bot, chat]
+        let bot = RateLimit::per_second(&self.id, self.per_second);
+        vec![bot, RateLimit::per_second(format!("{}:{to}", self.id), 1)]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -143,20 +147,19 @@ impl MessageSender for Bot {
         let is_reaction = matches!(message.content, Content::Reaction { .. });
         if is_reaction && result == serde_json::Value::Bool(true) {
             // Telegram gives a reaction no id.
-            return Ok(Accepted { provider_message_id: format!("reaction:{}", message.id) });
+            return Ok(Accepted::new(format!("reaction:{}", message.id)));
         }
         let sent: wire::Sent = serde_json::from_value(result).map_err(|_| SendError::Unreadable)?;
-        let provider_message_id = format!("{}:{}", sent.chat.id, sent.message_id);
-        Ok(Accepted { provider_message_id })
+        Ok(Accepted::new(format!("{}:{}", sent.chat.id, sent.message_id)))
     }
 
-    /// Bots cannot mark messages as read. For a button press, this stops the button's spinner.
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let callback_query_id = provider_message_id.strip_prefix(BUTTON_PRESS_PREFIX)?;
-        let body = wire::AnswerCallbackQuery { callback_query_id };
-        Some(self.post("answerCallbackQuery", &body))
+    fn moved_to(&self, response: &Response<Bytes>) -> Option<String> {
+        let answer: wire::Answer = read(response).ok()?;
+        answer.parameters.migrate_to_chat_id.map(|id| id.to_string())
     }
+}
 
+impl MediaFetcher for Bot {
     fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         self.post("getFile", &wire::GetFile { file_id: provider_media_id })
             .map(MediaRequest::Lookup)
@@ -174,11 +177,21 @@ impl MessageSender for Bot {
         get(&format!("{}/file/bot{token}/{}", self.base_url, located.file_path), None)
             .map(MediaSource::Download)
     }
+}
 
+impl AnswerReader for Bot {
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+        result(response)
+    }
+}
+
+impl AccountReader for Bot {
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
         get(&self.url("getMe"), None)
     }
+}
 
+impl WebhookRegistrar for Bot {
     fn register(&self, webhook_url: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
         let secret = self.webhook_secret.as_ref().map_or("", |secret| secret.expose_secret());
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
@@ -195,14 +208,16 @@ impl MessageSender for Bot {
         };
         self.post("setWebhook", &body)
     }
+}
 
-    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
-        result(response)
-    }
-
-    fn moved_to(&self, response: &Response<Bytes>) -> Option<String> {
-        let answer: wire::Answer = read(response).ok()?;
-        answer.parameters.migrate_to_chat_id.map(|id| id.to_string())
+impl ReadReceipts for Bot {
+    /// Bots cannot mark messages as read. For a button press, this stops the button's spinner.
+    fn mark_read(&self, provider_message_id: &str) -> Result<Option<Request<Bytes>>, SendError> {
+        let Some(callback_query_id) = provider_message_id.strip_prefix(BUTTON_PRESS_PREFIX) else {
+            return Ok(None);
+        };
+        let body = wire::AnswerCallbackQuery { callback_query_id };
+        self.post("answerCallbackQuery", &body).map(Some)
     }
 }
 
@@ -311,7 +326,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "is a content type that can only be received, not sent"));
+            return Err(receive_only());
         }
     })
 }
@@ -496,22 +511,21 @@ fn bad_request(description: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telegram::{SENDER, example};
+    use crate::telegram::example;
     use domain::content::{ContactCard, Location, Reaction, Section, Template};
-    use domain::integration::TelegramSettings;
+    use domain::integration::Settings;
     use domain::{Classify, IntegrationId, MessageId, TenantId};
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
     fn integration() -> Integration {
-        let settings: TelegramSettings = serde_json::from_value(json!({})).unwrap();
         Integration {
             circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["i"]),
             tenant: TenantId::platform(),
             provider: Provider::Telegram,
             account: Some(example::BOT_ID.into()),
-            settings: Settings::Telegram(settings),
+            settings: Settings::default(),
             hints: std::collections::BTreeMap::default(),
             credentials_at: jiff::Timestamp::UNIX_EPOCH,
             tenant_credentials: std::collections::BTreeSet::new(),
@@ -520,8 +534,8 @@ mod tests {
         }
     }
 
-    fn sender() -> Box<dyn MessageSender> {
-        SENDER.sender(&integration(), &example::credentials()).unwrap()
+    fn sender() -> Bot {
+        Bot::new(&integration(), &example::credentials()).unwrap()
     }
 
     fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
@@ -672,7 +686,7 @@ mod tests {
             "unreadable_answer"
         );
         let own = MessageId::derived(&["m"]);
-        assert_eq!(accepted.provider_message_id, format!("reaction:{own}"));
+        assert_eq!(accepted.provider_message_id(), format!("reaction:{own}"));
     }
 
     #[test]
@@ -741,7 +755,7 @@ mod tests {
     #[test]
     fn an_accepted_message_returns_the_chat_and_message_ids() {
         let body = r#"{"ok":true,"result":{"message_id":9,"chat":{"id":-42,"type":"group"}}}"#;
-        assert_eq!(outcome(200, body).unwrap().provider_message_id, "-42:9");
+        assert_eq!(outcome(200, body).unwrap().provider_message_id(), "-42:9");
         for body in ["", "{}", r#"{"ok":true,"result":{}}"#, "<html>"] {
             assert_eq!(outcome(200, body).unwrap_err().fault(), Fault::Unknown, "{body}");
         }
@@ -802,7 +816,7 @@ mod tests {
 
     #[test]
     fn only_a_button_press_can_be_marked_as_read() {
-        assert!(sender().mark_read("42:7").is_none());
+        assert!(sender().mark_read("42:7").unwrap().is_none());
         let request = sender().mark_read("cb:99").unwrap().unwrap();
         assert!(request.uri().path().ends_with("/answerCallbackQuery"));
         assert_eq!(request.body(), &Bytes::from_static(br#"{"callback_query_id":"99"}"#));
@@ -846,7 +860,7 @@ mod tests {
 
         let token = vec![example::BOT_TOKEN.into()];
         let bare = Credentials::new([(crate::telegram::BOT_TOKEN.to_owned(), token)]);
-        let bare = SENDER.sender(&integration(), &bare).unwrap();
+        let bare = Bot::new(&integration(), &bare).unwrap();
         assert!(bare.register("https://hub", None).is_err());
     }
 
@@ -857,7 +871,7 @@ mod tests {
             assert_eq!(bot_id(bad), None, "{bad}");
             let field = vec![bad.into()];
             let credentials = Credentials::new([(crate::telegram::BOT_TOKEN.to_owned(), field)]);
-            let error = SENDER.sender(&integration(), &credentials).err().unwrap();
+            let error = Bot::new(&integration(), &credentials).err().unwrap();
             assert!(bad.is_empty() || !format!("{error:?}").contains(&format!("{bad:?}")));
         }
     }

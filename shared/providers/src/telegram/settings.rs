@@ -1,14 +1,47 @@
 //! Settings of a Telegram bot.
 
-use crate::spec::RequestedBy;
-use domain::Credentials;
-use domain::integration::{FieldError, Settings, TelegramSettings};
+use domain::integration::{DeliveryPolicy, FieldError, Settings};
+use domain::{Credentials, Provider};
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::spec::{self, RequestedBy};
+
+/// Settings of a bot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BotSettings {
+    /// Base URL of the Bot API.
+    #[serde(default = "bot_api_url")]
+    pub(super) base_url: String,
+    /// What to do when the outcome of a send is unknown.
+    #[serde(default)]
+    delivery: DeliveryPolicy,
+    /// Messages per second that the bot may send, over all chats.
+    #[serde(default = "messages_per_second")]
+    pub(super) messages_per_second: u32,
+}
+
+/// Base URL of the Bot API.
+const BOT_API_URL: &str = "https://api.telegram.org";
+
+fn bot_api_url() -> String {
+    BOT_API_URL.to_owned()
+}
+
+const fn messages_per_second() -> u32 {
+    30
+}
+
+/// Whether a base URL is Telegram's.
+pub(super) fn is_bot_api_url(base_url: &str) -> bool {
+    base_url == BOT_API_URL
+}
 
 /// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
-    crate::spec::read::<TelegramSettings>(given).map(Settings::Telegram)
+    spec::tagged(Provider::Telegram, &spec::read::<BotSettings>(given)?)
 }
 
 /// Returns the bot's id, which is the first part of its token.
@@ -37,4 +70,21 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), FieldError> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_default_to_telegrams_own_server() {
+        let settings = read(&Map::new()).unwrap();
+        let expected = serde_json::json!({
+            "provider": "telegram", "base_url": "https://api.telegram.org",
+            "delivery": "at_most_once", "messages_per_second": 30,
+        });
+        assert_eq!(Value::Object(settings.0), expected);
+        let misspelled = Map::from_iter([("basurl".to_owned(), "x".into())]);
+        assert!(read(&misspelled).is_err());
+    }
 }

@@ -39,6 +39,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: download_ready,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, at| {

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::wire;
 use crate::raw::fit;
 use crate::signature;
+use crate::time::seconds;
 
 /// TikTok's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +78,7 @@ impl WebhookSource for Source {
         let parts = parts.map(|part| part.map_or("", RawValue::get));
         let hashed = [notification.event.as_str(), "\n", &parts.join("\n")].concat();
         let id = signature::fingerprint(hashed.as_bytes());
-        let second = notification.create_time.and_then(|second| second.get().parse().ok());
-        let at = second.and_then(|second| Timestamp::from_second(second).ok());
+        let at = seconds(notification.create_time);
         let user: String = fit(notification.user_openid).unwrap_or_default();
         let key = (!user.is_empty()).then(|| user.clone());
         let event = ParsedEvent::other(&user, id, &notification.event, at, whole);

@@ -32,6 +32,12 @@ const fn wait(seconds: u64, remedy: &'static str) -> ErrorCode {
     ErrorCode { fault, scope: RefusalScope::Account, remedy }
 }
 
+/// Returns the scope of the error code in a receipt.
+pub(super) fn scope(code: &str) -> RefusalScope {
+    let known = code.parse().ok().and_then(known);
+    known.map_or(RefusalScope::Message, |known| known.scope)
+}
+
 /// Returns the meaning of `code`, if it is one of the codes returned for messages and calls.
 pub(super) fn known(code: i64) -> Option<ErrorCode> {
     Some(match code {

@@ -156,6 +156,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: whatsapp_failed,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings,
     sign: |_, draft, credentials, url, _| signed(draft, credentials, url),

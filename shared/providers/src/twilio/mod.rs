@@ -11,10 +11,11 @@ mod webhook;
 mod wire;
 
 pub use sender::{Sender, address};
+pub use settings::is_declared_template;
 pub use token::{VoiceGrant, access_token};
 pub use webhook::Webhook;
 
-use crate::spec::{ProviderSpec, Sending};
+use crate::spec::{self, Capability, ProviderSpec, Sending};
 use domain::provider::Channel;
 
 /// Specification of Twilio.
@@ -24,11 +25,18 @@ pub static SPEC: ProviderSpec = ProviderSpec {
         address: sender::address,
         placeholder_credentials: &[(ACCOUNT_SID, "AC0"), (AUTH_TOKEN, "-")],
         windowed: true,
+        failure_scope: |_, code| codes::scope(code),
     }),
+    media_fetcher: Some(spec::media_fetcher::<sender::Account>),
+    account_reader: Some(spec::account_reader::<sender::Account>),
+    missing: &[(
+        Capability::RegisterWebhook,
+        "provider",
+        "cannot be registered by the hub: paste the webhook's URL in Twilio's console",
+    )],
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    // A tenant may also name a content template by its id in a message.
     usage_settings: &["delivery", "messages_per_second", "templates"],
     verification_credentials: &[SHARED_KEY],
     senders: &[
@@ -87,7 +95,7 @@ mod tests {
             id: IntegrationId::derived(&["twilio"]),
             tenant: "acme".parse::<TenantId>().unwrap(),
             provider: Provider::Twilio,
-            settings: Settings::Own(settings.as_object().unwrap().clone()),
+            settings: Settings(settings.as_object().unwrap().clone()),
             account: None,
             hints: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH,

@@ -5,12 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use domain::address::E164;
 use domain::content::{Call, Content, Location, Media, Template};
 use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, AccountReader, AnswerReader, MediaFetcher, MediaRequest, MediaSource, MessageSender,
+    Outgoing, RateLimit, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -19,11 +20,13 @@ use serde_json::{Map, Value, json};
 
 use super::settings::{self, Twilio};
 use super::{codes, wire};
+use crate::content::receive_only;
 use crate::form;
 use crate::http::{
     check_coordinates, check_length, check_max_length, check_media_url, get, invalid, read,
     retry_after,
 };
+use crate::spec::ProviderApi;
 
 /// Maximum length of a message, in characters. Source: README, facts 12.
 const MAX_TEXT: usize = 1600;
@@ -48,13 +51,51 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
+        Ok(Box::new(Account::new(integration, credentials)?))
+    }
+}
+
+/// Returns a phone number in E.164, as Twilio writes it: `+4915550009999`. The same on `WhatsApp`,
+/// where the channel is sent separately.
+///
+/// # Errors
+/// [`SendError::Invalid`] for the field `to`.
+pub fn address(to: &str) -> Result<String, SendError> {
+    let to = to.trim();
+    let number = to.strip_prefix("whatsapp:").unwrap_or(to).parse::<E164>().ok();
+    // A shorter number is a short code, which has no country code.
+    match number.filter(|number| number.digits().len() >= 8) {
+        Some(number) => Ok(number.to_string()),
+        None => Err(invalid("to", "must be an E.164 phone number such as +4915550009999")),
+    }
+}
+
+/// Sender for one Twilio account.
+pub(super) struct Account {
+    /// URL of the account in the API.
+    url: String,
+    sid: String,
+    settings: Twilio,
+    /// Scheme, host and port of the hub as configured at Twilio, if the settings have a
+    /// `public_url`.
+    origin: Option<String>,
+    /// `Authorization` header of requests.
+    key: SecretString,
+    /// `Authorization` header with the account's auth token: an API key may not read the account.
+    owner: Option<SecretString>,
+}
+
+/// Form fields of a request.
+type Fields = Vec<(&'static str, String)>;
+
+impl ProviderApi for Account {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
         let settings = settings::of(integration);
         let settings = settings.ok_or_else(|| {
             invalid("provider", "is not Twilio: the integration belongs to another provider")
         })?;
-        let owner = credentials.first(super::ACCOUNT_SID).map(ExposeSecret::expose_secret);
-        let sid = settings.account.as_deref().or(integration.account.as_deref()).or(owner);
-        let sid = sid.filter(|sid| settings::is_sid(sid, "AC"));
+        let sid = settings.account_sid(integration, credentials);
+        let sid = sid.filter(|sid| settings::is_sid(sid, "AC")).map(ToOwned::to_owned);
         let sid = sid.ok_or_else(|| {
             invalid(
                 "credentials.TWILIO_ACCOUNT_SID",
@@ -72,53 +113,16 @@ impl SenderProvider for Sender {
             let reason = "is missing: give it, or TWILIO_API_KEY and TWILIO_API_SECRET";
             invalid("credentials.TWILIO_AUTH_TOKEN", reason)
         })?;
-        Ok(Box::new(Account {
+        Ok(Self {
             url: format!("{}/{}/Accounts/{sid}", settings.base_url(), wire::API_VERSION),
-            sid: sid.to_owned(),
+            sid,
             origin: settings.origin().map(ToOwned::to_owned),
             settings,
             key,
             owner,
-        }))
+        })
     }
 }
-
-/// Returns a phone number in E.164, as Twilio writes it: `+4915550009999`. The same on `WhatsApp`,
-/// where the channel is sent separately.
-///
-/// # Errors
-/// [`SendError::Invalid`] for the field `to`.
-pub fn address(to: &str) -> Result<String, SendError> {
-    let to = to.trim();
-    let to = to.strip_prefix("whatsapp:").unwrap_or(to);
-    let to = to.strip_prefix('+').unwrap_or(to);
-    let digits: String = to.chars().filter(|c| !" -.()".contains(*c)).collect();
-    let known = (8..=15).contains(&digits.len())
-        && !digits.starts_with('0')
-        && digits.bytes().all(|c| c.is_ascii_digit());
-    if known {
-        return Ok(format!("+{digits}"));
-    }
-    Err(invalid("to", "must be an E.164 phone number such as +4915550009999"))
-}
-
-/// Sender for one Twilio account.
-struct Account {
-    /// URL of the account in the API.
-    url: String,
-    sid: String,
-    settings: Twilio,
-    /// Scheme, host and port of the hub as configured at Twilio, if the settings have a
-    /// `public_url`.
-    origin: Option<String>,
-    /// `Authorization` header of requests.
-    key: SecretString,
-    /// `Authorization` header with the account's auth token: an API key may not read the account.
-    owner: Option<SecretString>,
-}
-
-/// Form fields of a request.
-type Fields = Vec<(&'static str, String)>;
 
 impl MessageSender for Account {
     /// Source: README, facts 13.
@@ -129,8 +133,7 @@ impl MessageSender for Account {
     /// Twilio queues messages that a number may not send yet; the limit only keeps that queue
     /// short. Source: README, facts 14.
     fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
-        let messages = self.settings.messages_per_second;
-        vec![RateLimit { identity: self.sid.clone(), messages, per: Duration::from_secs(1) }]
+        vec![RateLimit::per_second(&self.sid, self.settings.messages_per_second.get())]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -160,9 +163,11 @@ impl MessageSender for Account {
         }
         let provider_message_id = Some(sent.sid).filter(|sid| !sid.is_empty());
         let provider_message_id = provider_message_id.ok_or(SendError::Unreadable)?;
-        Ok(Accepted { provider_message_id })
+        Ok(Accepted::new(provider_message_id))
     }
+}
 
+impl MediaFetcher for Account {
     /// Source: README, facts 19.
     fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         // The request carries the account's credentials, so it may only go to Twilio.
@@ -185,22 +190,9 @@ impl MessageSender for Account {
         // The URL is presigned: the request carries no credentials.
         get(location.ok_or(SendError::Unreadable)?, None).map(MediaSource::Download)
     }
+}
 
-    /// An API key may not read the account, only its numbers. Source: README, facts 15.
-    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        if let Some(owner) = &self.owner {
-            return fetch(&format!("{}.json", self.url), owner);
-        }
-        fetch(&format!("{}/IncomingPhoneNumbers.json?PageSize=1", self.url), &self.key)
-    }
-
-    fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        Err(invalid(
-            "provider",
-            "cannot be registered by the hub: paste the webhook's URL in Twilio's console",
-        ))
-    }
-
+impl AnswerReader for Account {
     /// Reads the account without the auth token that Twilio includes in the response.
     fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
         if !response.status().is_success() {
@@ -209,6 +201,16 @@ impl MessageSender for Account {
         let account: wire::Described = read(response)?;
         let sid = account.sid.as_deref().unwrap_or(&self.sid);
         Ok(json!({ "sid": sid, "name": account.friendly_name, "status": account.status }))
+    }
+}
+
+impl AccountReader for Account {
+    /// An API key may not read the account, only its numbers. Source: README, facts 15.
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        if let Some(owner) = &self.owner {
+            return fetch(&format!("{}.json", self.url), owner);
+        }
+        fetch(&format!("{}/IncomingPhoneNumbers.json?PageSize=1", self.url), &self.key)
     }
 }
 
@@ -290,10 +292,7 @@ impl Account {
             | Content::ButtonReply { .. }
             | Content::ListReply { .. }
             | Content::Unsupported { .. } => {
-                return Err(invalid(
-                    "type",
-                    "is a content type that can only be received, not sent",
-                ));
+                return Err(receive_only());
             }
         })
     }
@@ -301,11 +300,9 @@ impl Account {
     /// Returns the fields of a content template, named by its id or by a name in the settings.
     /// Source: README, facts 17.
     fn template(&self, template: &Template) -> Result<Fields, SendError> {
-        let name = template.name.as_str();
-        let in_language = format!("{name}/{}", template.language);
-        let known = &self.settings.templates;
-        let sid = known.get(&in_language).or_else(|| known.get(name)).map(String::as_str);
-        let sid = sid.or_else(|| Some(name).filter(|name| settings::is_content_sid(name)));
+        let sid = self.settings.declared_template(template);
+        let id = Some(template.name.as_str()).filter(|name| settings::is_content_sid(name));
+        let sid = sid.or(id);
         let sid = sid.ok_or_else(|| {
             let reason = "must be the id of a content template (HX...), or a name from the \
                           integration's setting `templates`";

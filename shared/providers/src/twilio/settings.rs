@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::spec::RequestedBy;
+use domain::content::Template;
 use domain::integration::{DeliveryPolicy, FieldError, Settings};
 use domain::{Credentials, Integration};
 use secrecy::ExposeSecret;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::verifier::Address;
+use crate::settings::PerSecond;
 use crate::spec;
 
 /// Settings of a Twilio account.
@@ -47,12 +49,8 @@ pub(super) struct Twilio {
     #[serde(default)]
     delivery: DeliveryPolicy,
     /// Messages and calls per second.
-    #[serde(default = "pace")]
-    pub(super) messages_per_second: u32,
-}
-
-const fn pace() -> u32 {
-    10
+    #[serde(default)]
+    pub(super) messages_per_second: PerSecond<10>,
 }
 
 impl Twilio {
@@ -66,6 +64,31 @@ impl Twilio {
     pub(super) fn origin(&self) -> Option<&str> {
         origin(self.public_url.as_deref()?)
     }
+
+    /// Returns the id of a content template that the setting `templates` names; the name with the
+    /// language takes precedence.
+    pub(super) fn declared_template(&self, template: &Template) -> Option<&str> {
+        let in_language = format!("{}/{}", template.name, template.language);
+        let sid = self.templates.get(&in_language).or_else(|| self.templates.get(&template.name));
+        sid.map(String::as_str)
+    }
+
+    /// Returns the account that requests are made for: that of the settings, else that of the
+    /// integration, else that of the credentials.
+    pub(super) fn account_sid<'a>(
+        &'a self,
+        integration: &'a Integration,
+        credentials: &'a Credentials,
+    ) -> Option<&'a str> {
+        let owner = credentials.first(super::ACCOUNT_SID).map(ExposeSecret::expose_secret);
+        self.account.as_deref().or(integration.account.as_deref()).or(owner)
+    }
+}
+
+/// Returns whether the integration's setting `templates` names the template.
+#[must_use]
+pub fn is_declared_template(integration: &Integration, template: &Template) -> bool {
+    of(integration).is_some_and(|settings| settings.declared_template(template).is_some())
 }
 
 /// Reads the settings.
@@ -110,13 +133,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
     if settings.voice_twiml.as_deref().is_some_and(|twiml| !is_twiml(twiml)) {
         return error("voice_twiml", "must be TwiML: <Response>...</Response>");
     }
-    if settings.messages_per_second == 0 {
-        return error("messages_per_second", "must be at least 1");
-    }
-    match serde_json::to_value(&settings) {
-        Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
-        _ => Err(FieldError::new("settings", "cannot be written as JSON")),
-    }
+    spec::fields(&settings).map(Settings)
 }
 
 /// Returns the settings of an integration; `None` if they belong to another provider.
@@ -259,7 +276,7 @@ mod tests {
             "from": "1 555 000-1111", "whatsapp_from": "whatsapp:+15550001111",
             "templates": { "hello/de": sid("HX") }, "voice_twiml": "<Response/>",
         }));
-        let Settings::Own(own) = read.unwrap() else { panic!() };
+        let Settings(own) = read.unwrap();
         assert_eq!(own["from"], "+15550001111");
         assert_eq!(own["whatsapp_from"], "+15550001111");
         assert_eq!(own["delivery"], "at_most_once");

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use domain::Credentials;
 use domain::sender::SendError;
+use domain::{Credentials, Integration};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, json};
 
-use super::{ACCOUNT_SID, API_KEY, API_SECRET};
+use super::{API_KEY, API_SECRET, settings};
 use crate::http::invalid;
 use crate::jwt;
 
@@ -28,18 +28,21 @@ pub struct VoiceGrant<'a> {
     pub application_sid: Option<&'a str>,
 }
 
-/// Creates an access token, valid from `now` for `lifetime`, in whole seconds.
+/// Creates an access token for the integration's account, valid from `now` for `lifetime`, in whole
+/// seconds.
 ///
 /// # Errors
-/// [`SendError::Invalid`] if a credential is missing, the identity is empty, or `lifetime` is not
-/// between a second and a day.
+/// [`SendError::Invalid`] if the integration is not Twilio's, a credential is missing, the identity
+/// is empty, or `lifetime` is not between a second and a day.
 pub fn access_token(
+    integration: &Integration,
     credentials: &Credentials,
     grant: &VoiceGrant<'_>,
     now: Timestamp,
     lifetime: Duration,
 ) -> Result<SecretString, SendError> {
-    let account = credentials.first(ACCOUNT_SID);
+    let settings = settings::of(integration).ok_or_else(|| invalid("provider", "is not Twilio"))?;
+    let account = settings.account_sid(integration, credentials);
     let account = account.ok_or_else(|| invalid("credentials.TWILIO_ACCOUNT_SID", "is missing"))?;
     let key = credentials.first(API_KEY);
     let key = key.ok_or_else(|| invalid("credentials.TWILIO_API_KEY", "is missing"))?;
@@ -59,7 +62,7 @@ pub fn access_token(
         voice.insert("outgoing".to_owned(), json!({ "application_sid": application_sid }));
     }
     let iat = now.as_second();
-    let (key, account) = (key.expose_secret(), account.expose_secret());
+    let key = key.expose_secret();
     let claims = json!({
         "jti": format!("{key}-{iat}"),
         "iss": key,
@@ -74,6 +77,7 @@ pub fn access_token(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ACCOUNT_SID, tests::integration};
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -88,7 +92,16 @@ mod tests {
     }
 
     fn token(grant: &VoiceGrant<'_>, lifetime: Duration) -> Result<SecretString, SendError> {
-        access_token(&credentials(), grant, Timestamp::from_second(NOW).unwrap(), lifetime)
+        token_of(&json!({}), grant, lifetime)
+    }
+
+    fn token_of(
+        settings: &Value,
+        grant: &VoiceGrant<'_>,
+        lifetime: Duration,
+    ) -> Result<SecretString, SendError> {
+        let now = Timestamp::from_second(NOW).unwrap();
+        access_token(&integration(settings), &credentials(), grant, now, lifetime)
     }
 
     fn part(token: &str, place: usize) -> Value {
@@ -117,9 +130,19 @@ mod tests {
         });
         assert_eq!(part(token, 1), claims);
         let now = Timestamp::from_second(NOW).unwrap();
-        let read = |secret: &str| jwt::verify::<Value>(&[secret.into()], token, now);
+        let read = |secret: &str| {
+            jwt::verify::<Value>(&[secret.into()], token, now, jwt::Expiry::Required)
+        };
         assert_eq!(read("key-secret").unwrap(), claims);
         assert!(read("another").is_err());
+    }
+
+    #[test]
+    fn access_token_is_for_the_subaccount_in_the_settings() {
+        let grant = VoiceGrant { identity: "anna", ..VoiceGrant::default() };
+        let token = token_of(&json!({ "account": "AC2" }), &grant, HOUR).unwrap();
+        let claims = part(token.expose_secret(), 1);
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("SK1"), &json!("AC2")));
     }
 
     #[test]
@@ -141,7 +164,9 @@ mod tests {
             let kept = [(ACCOUNT_SID, "AC1"), (API_KEY, "SK1"), (API_SECRET, "key-secret")];
             let kept = kept.into_iter().filter(|(name, _)| *name != missing);
             let kept = kept.map(|(name, value)| (name.to_owned(), vec![value.into()]));
-            assert!(access_token(&Credentials::new(kept), &grant, now, HOUR).is_err(), "{missing}");
+            let kept = Credentials::new(kept);
+            let refused = access_token(&integration(&json!({})), &kept, &grant, now, HOUR);
+            assert!(refused.is_err(), "{missing}");
         }
     }
 }

@@ -15,13 +15,13 @@ use domain::webhook::{
 use domain::{Credentials, Integration, MessageId, Provider, Status};
 use http::StatusCode;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use serde_json::value::RawValue;
 
 use super::verifier::SignatureVerifier;
 use super::wire::{CloudEvent, Fields, Owner, PayloadLocation, REFERENCE};
 use super::{codes, settings};
 use crate::raw::{fit, whole};
+use crate::time::parse_rfc2822;
 use crate::{form, signature};
 
 /// `TwiML` without instructions. Source: README, facts 8.
@@ -430,8 +430,7 @@ fn is_event_name(text: &str) -> bool {
 
 /// Parses a timestamp in the format of calls, or of event streams.
 fn time(text: &str) -> Option<Timestamp> {
-    let of_call = || rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
-    text.parse().ok().or_else(of_call)
+    text.parse().ok().or_else(|| parse_rfc2822(text))
 }
 
 #[cfg(test)]

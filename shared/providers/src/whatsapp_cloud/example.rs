@@ -60,6 +60,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: delivery_failed,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: || Map::from_iter([("phone_number_id".to_owned(), PHONE_NUMBER_ID.into())]),
     sign: |_, draft, credentials, url, _| {

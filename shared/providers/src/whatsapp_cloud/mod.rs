@@ -9,31 +9,37 @@ mod wire;
 pub use sender::{Sender, address};
 pub use webhook::Webhook;
 
-use crate::spec::{ProviderSpec, Sending};
+use crate::spec;
+use crate::spec::ProviderSpec;
+use crate::spec::Sending;
+use std::time::Duration;
 
 /// Specification of WhatsApp.
 pub static SPEC: ProviderSpec = ProviderSpec {
-    webhooks: &[&WEBHOOK],
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
         placeholder_credentials: &[(ACCESS_TOKEN, "-")],
         windowed: true,
+        failure_scope: |_, code| sender::failure_scope(code),
     }),
-    credentials: &[ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN],
-    generated_secret: None,
-    path_secret: None,
-    shared_webhook_url: true,
+    media_fetcher: Some(spec::media_fetcher::<sender::Number>),
+    account_reader: Some(spec::account_reader::<sender::Number>),
+    webhook_registrar: Some(spec::webhook_registrar::<sender::Number>),
+    read_receipts: Some(spec::read_receipts::<sender::Number>),
     verifies_account_ownership: true,
-    connects_on_create: false,
-    is_own_base_url: |_| false,
+    is_own_base_url: settings::is_graph_url,
     settings: settings::read,
     account: settings::account,
-    check: |_, _| Ok(()),
     usage_settings: &["delivery", "graph_version", "messages_per_second"],
     verification_credentials: &[APP_SECRET, VERIFY_TOKEN],
-    senders: &[],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN])
 };
+
+/// How long after a customer's last message any content may be sent on `WhatsApp`; after that, only
+/// message templates. Meta enforces it through every provider of its API.
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
+pub const SERVICE_WINDOW: Duration = Duration::from_hours(24);
 
 /// Receives WhatsApp's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

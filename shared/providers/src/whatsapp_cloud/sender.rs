@@ -5,20 +5,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media, Section};
 use domain::fault::{ErrorFormat, Fault};
-use domain::integration::Settings;
 use domain::sender::{
-    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
-    SendError, SenderProvider,
+    Accepted, AccountReader, AnswerReader, MediaFetcher, MediaRequest, MediaSource, MessageSender,
+    Outgoing, RateLimit, ReadReceipts, RefusalScope, SendError, SenderProvider, WebhookRegistrar,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
+use super::settings::NumberSettings;
 use super::wire::{self, SendAction, SendBody};
 use crate::address::{is_number, phone_number};
+use crate::content::receive_only;
 use crate::http::{
     check_coordinates, check_length, check_max_length, get, invalid, post_json, read, retry_after,
 };
+use crate::spec::ProviderApi;
+use crate::spec::settings_of;
 
 /// Sender for WhatsApp.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +37,25 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let Settings::WhatsappCloud(settings) = &integration.settings else {
-            return Err(invalid(
-                "provider",
-                "is not WhatsApp: the integration belongs to another provider",
-            ));
-        };
-        let number = settings.phone_number_id.clone().unwrap_or_default();
+        Ok(Box::new(Number::new(integration, credentials)?))
+    }
+}
+
+/// Sender for one WhatsApp number.
+pub(super) struct Number {
+    /// URL of the Graph API, with its version.
+    graph: String,
+    id: String,
+    token: SecretString,
+    per_second: u32,
+}
+
+impl ProviderApi for Number {
+    fn new(integration: &Integration, credentials: &Credentials) -> Result<Self, SendError> {
+        let settings = settings_of::<NumberSettings>(integration).ok_or_else(|| {
+            invalid("provider", "is not WhatsApp: the integration belongs to another provider")
+        })?;
+        let number = settings.phone_number_id.unwrap_or_default();
         if !is_plain(&number) {
             return Err(invalid(
                 "settings.phone_number_id",
@@ -56,22 +71,13 @@ impl SenderProvider for Sender {
         let token = credentials.first(super::ACCESS_TOKEN);
         let token = token.ok_or_else(|| invalid("credentials.WHATSAPP_ACCESS_TOKEN", "is missing"));
         let base = settings.base_url.trim_end_matches('/');
-        Ok(Box::new(Number {
+        Ok(Self {
             graph: format!("{base}/{}", settings.graph_version),
             token: token?.clone(),
             per_second: settings.messages_per_second.max(1),
             id: number,
-        }))
+        })
     }
-}
-
-/// Sender for one WhatsApp number.
-struct Number {
-    /// URL of the Graph API, with its version.
-    graph: String,
-    id: String,
-    token: SecretString,
-    per_second: u32,
 }
 
 impl MessageSender for Number {
@@ -83,8 +89,7 @@ impl MessageSender for Number {
     /// Source: README, facts 5. Meta's limit for each pair of sender and recipient allows bursts,
     /// so Meta enforces it.
     fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
-        let per = Duration::from_secs(1);
-        vec![RateLimit { identity: self.id.clone(), messages: self.per_second, per }]
+        vec![RateLimit::per_second(&self.id, self.per_second)]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -108,19 +113,11 @@ impl MessageSender for Number {
         }
         let sent: wire::Sent = read(response)?;
         let first = sent.messages.into_iter().find(|message| !message.id.is_empty());
-        let provider_message_id = first.ok_or(SendError::Unreadable)?.id;
-        Ok(Accepted { provider_message_id })
+        Ok(Accepted::new(first.ok_or(SendError::Unreadable)?.id))
     }
+}
 
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let body = wire::MarkRead {
-            messaging_product: "whatsapp",
-            status: "read",
-            message_id: provider_message_id,
-        };
-        Some(self.post("messages", &body))
-    }
-
+impl MediaFetcher for Number {
     fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         if !is_plain(provider_media_id) {
             return Err(invalid("media.provider_media_id", "must be a media id from Meta"));
@@ -148,11 +145,21 @@ impl MessageSender for Number {
         }
         get(&located.url, Some(&self.token)).map(MediaSource::Download)
     }
+}
 
+impl AnswerReader for Number {
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+        if response.status().is_success() { read(response) } else { Err(refusal(response)) }
+    }
+}
+
+impl AccountReader for Number {
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
         get(&format!("{}/{}", self.graph, self.id), Some(&self.token))
     }
+}
 
+impl WebhookRegistrar for Number {
     fn register(&self, _: &str, pin: Option<&str>) -> Result<Request<Bytes>, SendError> {
         let six = |pin: &&str| pin.len() == 6 && pin.bytes().all(|c| c.is_ascii_digit());
         let pin = pin.filter(six).ok_or_else(|| {
@@ -160,9 +167,16 @@ impl MessageSender for Number {
         })?;
         self.post("register", &wire::Register { messaging_product: "whatsapp", pin })
     }
+}
 
-    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
-        if response.status().is_success() { read(response) } else { Err(refusal(response)) }
+impl ReadReceipts for Number {
+    fn mark_read(&self, provider_message_id: &str) -> Result<Option<Request<Bytes>>, SendError> {
+        let body = wire::MarkRead {
+            messaging_product: "whatsapp",
+            status: "read",
+            message_id: provider_message_id,
+        };
+        self.post("messages", &body).map(Some)
     }
 }
 
@@ -272,7 +286,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "is a content type that can only be received, not sent"));
+            return Err(receive_only());
         }
     })
 }
@@ -442,6 +456,19 @@ pub(super) fn remedy(code: i64) -> Option<&'static str> {
     known(code).map(|(_, remedy)| remedy)
 }
 
+/// Returns the scope of the error code in a receipt.
+pub(super) fn failure_scope(code: &str) -> RefusalScope {
+    let code = code.parse::<i64>().ok();
+    let Some((code, (meaning, _))) = code.and_then(|code| Some((code, known(code)?))) else {
+        return RefusalScope::Message;
+    };
+    let fault = match meaning {
+        Meaning::Permanent => Fault::Permanent,
+        Meaning::Retryable | Meaning::Wait(_) => Fault::Retryable,
+    };
+    scope(code, fault, StatusCode::OK)
+}
+
 /// Reads a refusal: Meta's error code decides, and the HTTP status where the code is unknown.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
@@ -511,22 +538,22 @@ fn scope(code: i64, fault: Fault, status: StatusCode) -> RefusalScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::whatsapp_cloud::{SENDER, example};
+    use crate::whatsapp_cloud::example;
     use domain::content::{ContactCard, Location, Reaction, Template};
-    use domain::integration::WhatsappSettings;
+    use domain::integration::Settings;
     use domain::{Classify, IntegrationId, MessageId, TenantId};
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    fn integration(settings: Value) -> Integration {
-        let settings: WhatsappSettings = serde_json::from_value(settings).unwrap();
+    fn integration(settings: &Value) -> Integration {
+        let settings = Settings(settings.as_object().unwrap().clone());
         Integration {
             circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["i"]),
             tenant: TenantId::platform(),
             provider: Provider::WhatsappCloud,
-            account: settings.phone_number_id.clone(),
-            settings: Settings::WhatsappCloud(settings),
+            account: None,
+            settings,
             hints: std::collections::BTreeMap::default(),
             credentials_at: jiff::Timestamp::UNIX_EPOCH,
             tenant_credentials: std::collections::BTreeSet::new(),
@@ -535,9 +562,9 @@ mod tests {
         }
     }
 
-    fn sender() -> Box<dyn MessageSender> {
-        let integration = integration(json!({ "phone_number_id": "1555" }));
-        SENDER.sender(&integration, &example::credentials()).unwrap()
+    fn sender() -> Number {
+        let integration = integration(&json!({ "phone_number_id": "1555" }));
+        Number::new(&integration, &example::credentials()).unwrap()
     }
 
     fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
@@ -765,7 +792,7 @@ mod tests {
     fn the_base_url_comes_from_the_settings_and_ids_cannot_change_the_path() {
         let settings = json!({ "phone_number_id": "1", "graph_version": "v25.0",
             "base_url": "http://127.0.0.1:8788/graph/" });
-        let sender = SENDER.sender(&integration(settings), &example::credentials()).unwrap();
+        let sender = Number::new(&integration(&settings), &example::credentials()).unwrap();
         let uri = sender.describe_account().unwrap().uri().to_string();
         assert_eq!(uri, "http://127.0.0.1:8788/graph/v25.0/1");
         for settings in [
@@ -773,16 +800,16 @@ mod tests {
             json!({ "phone_number_id": "1/../2" }),
             json!({ "phone_number_id": "1", "graph_version": "../x" }),
         ] {
-            assert!(SENDER.sender(&integration(settings), &example::credentials()).is_err());
+            assert!(Number::new(&integration(&settings), &example::credentials()).is_err());
         }
-        let known = integration(json!({ "phone_number_id": "1" }));
-        assert!(SENDER.sender(&known, &Credentials::default()).is_err());
+        let known = integration(&json!({ "phone_number_id": "1" }));
+        assert!(Number::new(&known, &Credentials::default()).is_err());
     }
 
     #[test]
     fn an_accepted_message_returns_metas_id_and_a_success_without_one_is_unknown() {
         let body = r#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.X"}]}"#;
-        assert_eq!(outcome(200, None, body).unwrap().provider_message_id, "wamid.X");
+        assert_eq!(outcome(200, None, body).unwrap().provider_message_id(), "wamid.X");
         for body in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"id":""}]}"#, "<html>"] {
             assert_eq!(outcome(200, None, body).unwrap_err().fault(), Fault::Unknown, "{body}");
         }

@@ -13,6 +13,7 @@ use super::wire;
 use crate::meta::{self, SignatureVerifier};
 use crate::raw::{fit, unsupported};
 use crate::signature;
+use crate::time::seconds;
 
 /// Meta's webhooks for WhatsApp.
 #[derive(Clone, Copy, Debug)]
@@ -88,17 +89,12 @@ fn other(account: &str, name: &str, time: Option<&RawValue>, raw: &RawValue) -> 
     ParsedEvent {
         account: account.to_owned(),
         id: signature::fingerprint(raw.get().as_bytes()),
-        occurred_at: timestamp(time),
+        occurred_at: seconds(time),
         kind: EventKind::Other { name: name.to_owned() },
         ordering_key: None,
         single_use: None,
         raw: raw.to_owned(),
     }
-}
-
-/// Parses a time in seconds.
-fn timestamp(raw: Option<&RawValue>) -> Option<Timestamp> {
-    Timestamp::from_second(fit::<wire::Seconds>(raw)?.0).ok()
 }
 
 fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -> ParsedEvent {
@@ -112,7 +108,7 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
     let reply_to = fit::<wire::Context>(message.context).and_then(|context| context.id);
     ParsedEvent {
         account: account.to_owned(),
-        occurred_at: timestamp(message.timestamp),
+        occurred_at: seconds(message.timestamp),
         kind: EventKind::Message(InboundMessage {
             channel: None,
             provider_message_id: message.id.clone(),
@@ -207,7 +203,7 @@ fn read_status(account: &str, raw: &RawValue) -> ParsedEvent {
     ParsedEvent {
         account: account.to_owned(),
         id: format!("{}:{}", wire.id, wire.status),
-        occurred_at: timestamp(wire.timestamp),
+        occurred_at: seconds(wire.timestamp),
         kind: EventKind::Receipt(Receipt {
             provider_message_id: wire.id,
             reference: reference.and_then(|reference| reference.parse().ok()),

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 // Requests from Meta.
@@ -203,24 +203,6 @@ pub(super) struct Status<'a> {
 pub(super) struct StatusError {
     pub(super) code: i64,
     pub(super) title: Option<String>,
-}
-
-/// Seconds since the Unix epoch, as text or as a number.
-pub(super) struct Seconds(pub(super) i64);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either<'a> {
-            Number(i64),
-            Text(#[serde(borrow)] Cow<'a, str>),
-        }
-        match Either::deserialize(deserializer)? {
-            Either::Number(seconds) => Ok(Self(seconds)),
-            Either::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
-        }
-    }
 }
 
 // Requests to Meta.

@@ -59,6 +59,7 @@ pub static EXAMPLES: Examples = Examples {
             draft: challenge,
         },
     ],
+    unsigned_bodies: &[],
     credentials,
     settings: Map::new,
     sign: |_, draft, credentials, url, _| {

@@ -16,7 +16,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::wire;
-use crate::raw::{fit, unsupported};
+use crate::raw::{fit, text_or_number, unsupported};
 use crate::signature;
 
 /// X's webhooks.
@@ -102,7 +102,7 @@ impl WebhookSource for Source {
         }
         let whole: &RawValue = serde_json::from_slice(&request.body)?;
         let parts: wire::Parts<'_> = serde_json::from_str(whole.get())?;
-        let account = wire::id(parts.get("for_user_id").copied()).unwrap_or_default();
+        let account = text_or_number(parts.get("for_user_id").copied()).unwrap_or_default();
         let users: wire::Parts<'_> = fit(parts.get("users").copied()).unwrap_or_default();
         let mut events = Vec::new();
         for (name, raw) in &parts {
@@ -155,7 +155,7 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
     let element: wire::Element<'_> = fit(object).unwrap_or_default();
     let (at, source, target) =
         (element.at(), wire::id_of(element.source), wire::id_of(element.target));
-    let own = wire::id(element.id_str).or_else(|| wire::id(element.id));
+    let own = text_or_number(element.id_str).or_else(|| text_or_number(element.id));
     let post = wire::id_of(element.status).or_else(|| wire::id_of(element.favorited_status));
     let id = match (&own, &post, &source, &target, at) {
         (Some(own), ..) => Some(own.clone()),
@@ -168,7 +168,7 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
         _ => None,
     };
     let posts = matches!(name, "tweet_create_events" | "tweet_delete_events" | "favorite_events");
-    let users_involved = [source, target, wire::id(element.sender_id)];
+    let users_involved = [source, target, text_or_number(element.sender_id)];
     let users_involved = users_involved.into_iter().flatten().find(|user| user != account);
     let key = if posts {
         post.or(own).map(|post| format!("post:{post}"))
@@ -185,7 +185,7 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
 /// Reads a direct message; `None` if it has an unknown shape.
 fn read_message(account: &str, users: &wire::Parts<'_>, raw: &RawValue) -> Option<ParsedEvent> {
     let element: wire::Element<'_> = fit(Some(raw))?;
-    let id = wire::id(element.id)?;
+    let id = text_or_number(element.id)?;
     let message: wire::MessageCreate<'_> = fit(element.message_create)?;
     let is_inbound = message.sender_id != account;
     let counterpart =

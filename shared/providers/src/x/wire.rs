@@ -11,7 +11,8 @@ use jiff::fmt::strtime;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::raw::fit;
+use crate::raw::{fit, text_or_number};
+use crate::time::milliseconds;
 
 /// A body, or its users by id.
 pub(super) type Parts<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
@@ -128,25 +129,17 @@ pub(super) struct Filter {
     pub(super) user_id: String,
 }
 
-/// Returns an id as text: X writes it as text or as a number.
-pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
-    let raw = raw?;
-    let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
-    fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
-}
-
 /// Returns the id of an object.
 pub(super) fn id_of(raw: Option<&RawValue>) -> Option<String> {
     let part: Identified<'_> = fit(raw)?;
-    id(part.id_str).or_else(|| id(part.id))
+    text_or_number(part.id_str).or_else(|| text_or_number(part.id))
 }
 
 impl Element<'_> {
     /// Returns the event's time, which X writes in three ways.
     pub(super) fn at(&self) -> Option<Timestamp> {
-        let millisecond = id(self.created_timestamp).or_else(|| id(self.timestamp_ms));
-        let millisecond = millisecond.and_then(|ms| ms.parse().ok());
-        let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let at = milliseconds(self.created_timestamp);
+        let at = at.or_else(|| milliseconds(self.timestamp_ms));
         at.or_else(|| parse_time(&fit::<String>(self.created_at)?))
     }
 }

@@ -3,8 +3,12 @@
 //! Each resource has one route table. Requests are matched against it and the OpenAPI document
 //! is generated from it, so every route is documented.
 
+mod limit;
 pub mod openapi;
 pub mod problem;
+mod restrictions;
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use domain::TenantId;
@@ -17,9 +21,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use limit::{Permit, RateLimit, RateLimiter, RequestClass, Unlimited};
 pub use problem::Problem;
 
 use crate::gateway;
+use crate::telemetry::{self, Metric};
 use crate::{Error, Kit};
 
 /// A request to the API, after the authorizer.
@@ -39,6 +45,17 @@ pub struct ApiRequest {
     pub principal: Option<Principal>,
     /// Base URL of the API, without a trailing slash.
     pub base_url: String,
+    /// Client that sent the request.
+    pub client: Client,
+}
+
+/// Client that sent a request, as API Gateway saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// Client's IP address.
+    pub source_ip: Option<IpAddr>,
+    /// API Gateway's id of the request, which the access log also has.
+    pub request_id: Option<String>,
 }
 
 /// An API response.
@@ -140,12 +157,24 @@ pub async fn handle<R: Resource>(resource: &R, request: &ApiRequest) -> Result<A
     if request.body.len() > MAX_BODY_BYTES {
         return Err(Problem::too_large());
     }
+    let (route, params) = find::<R>(request)?;
+    resource.call(route.operation, request, &params).await
+}
+
+/// Route of a resource.
+type RouteOf<R> = Route<<R as Resource>::Operation>;
+
+/// Returns the route of a request and the values of its placeholders.
+///
+/// # Errors
+/// 404 if no route has the path, 405 if none has the method.
+fn find<R: Resource>(request: &ApiRequest) -> Result<(&'static RouteOf<R>, Params<'_>), Problem> {
     let mut path_known = false;
     for route in R::ROUTES {
         let Some(params) = matches(route.path, &request.path) else { continue };
         path_known = true;
         if route.method == request.method.as_str() {
-            return resource.call(route.operation, request, &params).await;
+            return Ok((route, params));
         }
     }
     Err(if path_known { Problem::wrong_method() } else { Problem::not_found() })
@@ -280,35 +309,84 @@ pub fn cursor(position: Option<String>) -> Option<String> {
     position.map(hex::encode)
 }
 
-/// Serves a resource until Lambda stops the process.
+/// Builds a resource without rate limits, opens its connections with `prewarm`, and serves it until
+/// Lambda stops the process.
 ///
 /// # Errors
-/// If the Lambda runtime cannot be reached.
-pub async fn serve<R: Resource>(kit: &Kit, resource: R) -> Result<(), Error> {
-    let configured = kit.environment.optional("PUBLIC_BASE_URL");
-    let (resource, configured) = (&resource, &configured);
-    gateway::serve(move |request| answer(resource, configured.as_deref(), request)).await
+/// If the resource cannot be built or the Lambda runtime cannot be reached.
+pub fn run<R: Resource + 'static>(
+    build: impl FnOnce(&Kit) -> Result<R, Error> + 'static,
+    prewarm: impl AsyncFnOnce(&R) + 'static,
+) -> Result<(), Error> {
+    run_limited(build, |_kit| Ok(Unlimited), prewarm)
 }
 
-/// Handles one request from API Gateway. `base_url` is the public URL of the API, if it differs
-/// from the host of the request.
-pub async fn answer<R: Resource>(
+/// As [`run`], with a rate limiter.
+///
+/// # Errors
+/// If the resource or the limiter cannot be built, or the Lambda runtime cannot be reached.
+pub fn run_limited<R: Resource + 'static, L: RateLimiter + 'static>(
+    build: impl FnOnce(&Kit) -> Result<R, Error> + 'static,
+    limiter: impl FnOnce(&Kit) -> Result<L, Error> + 'static,
+    prewarm: impl AsyncFnOnce(&R) + 'static,
+) -> Result<(), Error> {
+    crate::start(async move |kit| {
+        let (resource, limiter) = (build(&kit)?, limiter(&kit)?);
+        prewarm(&resource).await;
+        let configured = kit.environment.optional("PUBLIC_BASE_URL");
+        let (resource, limiter, configured) = (&resource, &limiter, &configured);
+        gateway::serve(move |request| answer(resource, limiter, configured.as_deref(), request))
+            .await
+    })
+}
+
+/// Handles one request from API Gateway, if `limiter` permits it. `base_url` is the public URL of
+/// the API, if it differs from the host of the request.
+pub async fn answer<R: Resource, L: RateLimiter>(
     resource: &R,
+    limiter: &L,
     base_url: Option<&str>,
     request: Request,
 ) -> Response<Body> {
-    let request = api_request(request, base_url);
-    let reply = handle(resource, &request).await;
+    let origin = gateway::origin(&request);
+    let (permit, reply) = if let Err(problem) = restrictions::check(&origin) {
+        (Permit::Unlimited, Err(problem))
+    } else {
+        let request = api_request(request, origin, base_url);
+        let permit = permit::<R, L>(limiter, &request).await;
+        let reply = match permit.refusal() {
+            Some(problem) => {
+                telemetry::count(Metric::RateLimited, "api", 1);
+                Err(problem)
+            }
+            None => handle(resource, &request).await,
+        };
+        (permit, reply)
+    };
     if let Err(problem) = &reply
         && problem.status.is_server_error()
     {
         tracing::error!(code = %problem.code, detail = %problem.detail, "request failed");
     }
-    response(reply)
+    let mut response = response(reply);
+    permit.add_headers(response.headers_mut());
+    response
 }
 
-fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
-    let origin = gateway::origin(&request);
+/// Takes a permit for a request. The operator's keys, and requests without a route, have no limit.
+async fn permit<R: Resource, L: RateLimiter>(limiter: &L, request: &ApiRequest) -> Permit {
+    let principal = request.principal.as_ref().filter(|one| !one.tenant.is_platform());
+    let counted = principal.and_then(|principal| Some((&principal.tenant, principal.key?)));
+    match (counted, find::<R>(request)) {
+        (Some((tenant, key)), Ok((route, _))) => {
+            let class = RequestClass::of(route.method, route.scope);
+            limiter.take(tenant, key, class).await
+        }
+        _ => Permit::Unlimited,
+    }
+}
+
+fn api_request(request: Request, origin: gateway::Origin, configured: Option<&str>) -> ApiRequest {
     let principal = origin.tenant.and_then(|tenant| tenant.parse().ok()).map(|tenant| Principal {
         tenant,
         scopes: origin
@@ -317,6 +395,7 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
             .flat_map(|s| s.split(','))
             .filter_map(Scope::from_name)
             .collect(),
+        key: origin.key.and_then(|key| key.parse().ok()),
     });
     let base_url = match (configured, origin.domain_name) {
         (Some(configured), _) => configured.trim_end_matches('/').to_owned(),
@@ -338,6 +417,7 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
         body: gateway::bytes(body),
         principal,
         base_url,
+        client: Client { source_ip: origin.source_ip, request_id: origin.request_id },
     }
 }
 
@@ -386,7 +466,8 @@ mod tests {
                 },
             });
             let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-            let request = api_request(request, None);
+            let origin = gateway::origin(&request);
+            let request = api_request(request, origin, None);
             assert_eq!(request.path, path);
             assert!(matches("/tenants/{tenant}", &request.path).is_none());
         }

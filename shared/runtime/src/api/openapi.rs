@@ -59,7 +59,9 @@ pub fn document(resources: &[&dyn Describe]) -> Value {
             "description": "A hub for customer messaging. The hub returns errors as problem \
                 details (RFC 9457). Requests that API Gateway itself rejects (401, 403, an \
                 unknown path, a body above 10 MB) return `{message}`. A body above 4.4 MB \
-                returns 413 with the code `too_large`.",
+                returns 413 with the code `too_large`, and a request beyond the limits of its key \
+                or tenant 429 with the code `rate_limited` and `Retry-After`. The headers \
+                `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` show the limits.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "key": [] }],

@@ -91,6 +91,23 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "no_key", "No API key", detail)
     }
 
+    /// Returns 401 for an API key that has expired.
+    #[must_use]
+    pub fn key_expired() -> Self {
+        let detail = "the API key has expired: use another key, or create one".to_owned();
+        Self::new(StatusCode::UNAUTHORIZED, "key_expired", "The API key has expired", detail)
+    }
+
+    /// Returns 403 for a request from an address that the key does not allow.
+    #[must_use]
+    pub fn address_not_allowed() -> Self {
+        let detail = "the request's IP address is not in the key's `allowed_ips`: send it from an \
+                      allowed address, or create a key that allows this one"
+            .to_owned();
+        let title = "The address has no permission";
+        Self::new(StatusCode::FORBIDDEN, "address_not_allowed", title, detail)
+    }
+
     /// Returns 403 for a key without `scope`.
     #[must_use]
     pub fn missing_scope(scope: Scope) -> Self {

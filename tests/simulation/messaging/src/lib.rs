@@ -10,7 +10,6 @@ pub mod scenario;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use simulation::deployment::TABLE;
 use simulation::feature::{Feature, Fixtures, Schedule, Work};
 use simulation::functions::{Instance, SimulationKit};
 use simulation::initial_state::Setup;
@@ -81,9 +80,16 @@ impl Feature for Messaging {
     }
 }
 
+/// Table of the messages and conversations.
+pub(crate) const MESSAGING_TABLE: &str = "MessagingTable";
+/// Table of the events.
+pub(crate) const EVENTS_TABLE: &str = "EventsTable";
+/// Table of the notifications.
+const ENDPOINTS_TABLE: &str = "EndpointsTable";
+
 /// When the next notification retry in the table is due.
 fn next_retry_ms(cloud: &Cloud) -> Option<i64> {
-    let due = cloud.dynamo.items(TABLE).filter(|item| {
+    let due = cloud.dynamo.items(ENDPOINTS_TABLE).filter(|item| {
         item.get("pk").and_then(Attribute::text).is_some_and(|pk| pk.starts_with("DUE#"))
     });
     due.filter_map(|item| item.get("sk")?.text()?.split('#').next()?.parse().ok()).min()

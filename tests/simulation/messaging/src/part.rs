@@ -554,7 +554,7 @@ fn event_ids(
         id: shop.integration.parse().map_err(|_| "the shop has no id")?,
         tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
         provider: SHOP_PROVIDER,
-        settings: Settings::Own((example::of(SHOP_PROVIDER).settings)()),
+        settings: Settings((example::of(SHOP_PROVIDER).settings)()),
         account: None,
         hints: BTreeMap::new(),
         created_at: now,
@@ -562,7 +562,8 @@ fn event_ids(
         tenant_credentials: std::collections::BTreeSet::new(),
         trusted_ingest: false,
     };
-    let source = providers::webhook(SHOP_PROVIDER).source(&integration, credentials);
+    let webhook = providers::webhook(SHOP_PROVIDER).ok_or("the shop's provider has no webhook")?;
+    let source = webhook.source(&integration, credentials);
     match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
         ParsedWebhook::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
         _ => Err("it is not an event".to_owned()),

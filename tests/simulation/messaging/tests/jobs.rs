@@ -12,48 +12,43 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use accounts::model::automation::{Automation, Pull};
 use accounts::ports::{Automations, PullingTenants, Registry};
-use domain::automation::{
-    Automation, EndedJob, Notification, NotificationData, NotificationKind, Pull,
-};
 use domain::content::Content;
+use domain::job::JobStatus;
 use domain::message::{Direction, Message, Status};
+use domain::notification::{EndedJob, Notification, NotificationData, NotificationKind};
 use domain::ports::{Clock, Recorded, Rng};
 use domain::provider::Channel;
-use domain::pull::{HealthSnapshot, Job, JobOutcome, JobStatus, MAX_ATTEMPTS};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use endpoints::ports::{NotificationClaim, Notifications, Schedule};
 use jiff::Timestamp;
 use messaging::ports::EnqueueJob;
 use serde_json::{Value, json};
-use table::Tables;
 use testkit::cloud::dynamo::{Dynamo, Lag, Units};
-use testkit::{FakeClock, SeededRng, SimulatedTable};
+use testkit::{FakeClock, SeededRng, SimulatedTables};
+use tests::Repositories;
+use tests::sample::audit;
+use work::model::{HealthSnapshot, Job, JobOutcome, MAX_ATTEMPTS};
 use work::ports::{
     EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
 };
 
-const TABLE: &str = SimulatedTable::NAME;
+const TABLE: &str = "work";
 const LEASE: Duration = Duration::from_mins(1);
+const TIME_TO_LIVE: Duration = Duration::from_hours(24);
 
-/// Repositories in the simulated table.
-struct Repositories {
-    accounts: accounts::Repository,
-    endpoints: endpoints::Repository,
-    jobs: work::Repository,
-}
-
-/// Simulated table and its clock.
+/// Simulated tables and their clock.
 #[derive(Clone, Debug)]
 struct Hub {
     clock: FakeClock,
-    table: SimulatedTable,
+    table: SimulatedTables,
 }
 
 impl Hub {
     fn new() -> Self {
         let clock = FakeClock::at(at(0));
-        Self { table: SimulatedTable::new(&clock), clock }
+        Self { table: SimulatedTables::new(&clock), clock }
     }
 
     fn now(&self) -> Timestamp {
@@ -70,13 +65,7 @@ impl Hub {
     }
 
     fn store(&self) -> Repositories {
-        let table = Tables::new(&self.table.config()).table(TABLE.to_owned());
-        let endpoints = endpoints::Repository::new(table.clone());
-        Repositories {
-            accounts: accounts::Repository::new(table.clone()),
-            jobs: work::Repository::new(table, endpoints.clone()),
-            endpoints,
-        }
+        Repositories::new(&self.table.config(), str::to_owned)
     }
 }
 
@@ -90,7 +79,12 @@ fn acme() -> TenantId {
 
 /// Returns job `number` of the conversation of `person`.
 fn job(person: u64, number: u64) -> Job {
-    Job::new(&message(person, number), Duration::from_hours(24))
+    Job::new(&message(person, number), TIME_TO_LIVE)
+}
+
+/// Queues that job.
+async fn enqueue(store: &Repositories, person: u64, number: u64) -> Recorded {
+    store.jobs.enqueue_job(&message(person, number), TIME_TO_LIVE).await.unwrap()
 }
 
 /// Returns the message of that job, received `person + number` milliseconds after the start.
@@ -145,7 +139,7 @@ async fn costs(waiting: u64) -> [Units; 3] {
     let store = hub.store();
     hub.table.with(|dynamo| (1..=waiting).for_each(|person| seed(dynamo, person)));
     hub.consumed();
-    assert_eq!(store.jobs.enqueue_job(&job(0, 0)).await.unwrap(), Recorded::New);
+    assert_eq!(enqueue(&store, 0, 0).await, Recorded::New);
     let queued = hub.consumed();
     let LeaseOutcome::Job(pulled) = store.jobs.lease_next(&acme(), at(60), LEASE, 1).await.unwrap()
     else {
@@ -208,9 +202,9 @@ async fn every_transition_of_a_job_works_on_the_simulated_table() {
     let hub = Hub::new();
     let store = &hub.store();
     for number in 0..3 {
-        store.jobs.enqueue_job(&job(0, number)).await.unwrap();
+        enqueue(store, 0, number).await;
     }
-    assert_eq!(store.jobs.enqueue_job(&job(0, 1)).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(enqueue(store, 0, 1).await, Recorded::Duplicate);
     // The lease is extended; the job is returned to the queue and offered again.
     let first = pulled(store, 0).await;
     let extended = store.jobs.extend(&acme(), first.ticket(), at(59), LEASE).await.unwrap();
@@ -265,7 +259,7 @@ async fn every_transition_of_a_job_works_on_the_simulated_table() {
     let stats = store.jobs.stats(&acme(), at(day)).await.unwrap();
     assert_eq!((stats.queued, stats.processing), (0, 0));
     // The conversation queue accepts jobs again.
-    store.jobs.enqueue_job(&job(0, 3)).await.unwrap();
+    enqueue(store, 0, 3).await;
     let last = pulled(store, 300).await;
     let done = JobOutcome::Completed { result: Some("{}".to_owned()) };
     store.jobs.settle_job(&acme(), last.ticket(), &done, None, at(302)).await.unwrap();
@@ -282,11 +276,11 @@ async fn pulling_tenants_and_the_health_snapshot_are_stored() {
     let hub = Hub::new();
     let store = &hub.store();
     let pull = Automation::Pull(Pull { job_ttl: 60, push: None });
-    store.accounts.set_automation(&acme(), &pull).await.unwrap();
+    store.accounts.set_automation(&acme(), &pull, &audit(&acme())).await.unwrap();
     store.accounts.stop_tracking(&acme()).await.unwrap();
     assert_eq!(store.accounts.tracked_tenants(10, None).await.unwrap().items, [acme()]);
     assert_eq!(store.accounts.automation(&acme()).await.unwrap(), pull);
-    store.accounts.set_automation(&acme(), &Automation::None).await.unwrap();
+    store.accounts.set_automation(&acme(), &Automation::None, &audit(&acme())).await.unwrap();
     store.accounts.stop_tracking(&acme()).await.unwrap();
     assert!(store.accounts.tracked_tenants(10, None).await.unwrap().items.is_empty());
     assert_eq!(store.jobs.health().await.unwrap(), None);
@@ -383,9 +377,8 @@ async fn fifty_workers_that_crash_at_random_complete_each_job_once_and_in_order(
     let mut people = BTreeMap::new();
     for person in 0..conversations {
         for number in 0..each {
-            let job = job(person, number);
-            store.jobs.enqueue_job(&job).await.unwrap();
-            people.insert(job.conversation, person);
+            enqueue(&store, person, number).await;
+            people.insert(message(person, number).conversation, person);
         }
     }
     hub.table.with(|dynamo| dynamo.set_lag(Lag { index_ms: 30, read_ms: 30 }));

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use messaging_simulation::Messaging;
-use messaging_simulation::scenario::{Action, canonical_scenarios, random_scenario};
+use messaging_simulation::scenario::{Action, MessageKind, canonical_scenarios, random_scenario};
+use serde_json::json;
 use simulation::faults::Source;
 use simulation::feature::Registry;
 use simulation::initial_state::InitialState;
@@ -83,17 +84,69 @@ fn event(at: Duration, copies: u64) -> Step {
     Step::new(at, Action::SendsEvent { example: 0, copies, forged: false })
 }
 
-#[test]
-fn events_throttled_on_their_tenants_index_key_all_arrive() {
-    let initial_state = initial_state();
-    // A twentieth of the write capacity of AWS, so that a few events are enough.
-    let limits = PartitionLimits { write_units: 50, ..PartitionLimits::AWS };
-    let steps = (0..150).map(|n| event(Duration::from_micros(n * 100), 1));
-    let storm =
-        CanonicalScenario { name: "storm", steps: steps.collect() }.with_faults(BTreeMap::new());
+/// Runs the steps on a table with these limits. Returns the keys that were throttled.
+fn throttled_keys(steps: Vec<Step>, limits: PartitionLimits) -> Vec<String> {
+    let storm = CanonicalScenario { name: "storm", steps }.with_faults(BTreeMap::new());
     let limited = Scenario { limits: Some(limits), ..storm };
-    let result = run_scenario(&initial_state, &limited).unwrap();
+    let result = run_scenario(&initial_state(), &limited).unwrap();
     assert!(result.violations.is_empty(), "{:?}", result.violations.first());
-    let hot: Vec<_> = result.throttled.keys().map(PartitionUse::to_string).collect();
-    assert_eq!(hot, ["writes of by_parent T#acme#EVENTS"]);
+    result.throttled.keys().map(PartitionUse::to_string).collect()
+}
+
+#[test]
+fn events_throttled_on_their_tenants_index_keys_all_arrive() {
+    let limits = PartitionLimits { write_units: 2, ..PartitionLimits::AWS };
+    let steps = (0..150).map(|n| event(Duration::from_micros(n * 100), 1));
+    let hot = throttled_keys(steps.collect(), limits);
+    assert!(!hot.is_empty());
+    for key in hot {
+        assert!(key.starts_with("writes of by_parent T#acme#EVENTS"), "{key}");
+    }
+}
+
+/// A twentieth of the writes that a partition key of AWS takes, and of 3,000 messages or events per
+/// second.
+const TWENTIETH: PartitionLimits =
+    PartitionLimits { write_units: PartitionLimits::AWS.write_units / 20, ..PartitionLimits::AWS };
+const PER_SECOND: u64 = 3000 / 20;
+
+/// A step every 150th of a second, for two seconds.
+fn two_seconds(step: impl Fn(Duration, u64) -> Step) -> Vec<Step> {
+    let at = |n| Duration::from_micros(n * 1_000_000 / PER_SECOND);
+    (0..2 * PER_SECOND).map(|n| step(at(n), n)).collect()
+}
+
+#[test]
+fn writes_of_3000_events_per_second_of_one_tenant_are_not_throttled() {
+    assert_eq!(throttled_keys(two_seconds(|at, _| event(at, 1)), TWENTIETH), [""; 0]);
+}
+
+#[test]
+fn writes_of_messages_from_3000_customers_of_one_tenant_per_second_are_not_throttled() {
+    let mut steps = vec![Step::new(Duration::ZERO, Action::Quiet)];
+    steps.extend(two_seconds(|at, customer| {
+        let what = MessageKind::Text;
+        Step::new(at, Action::Writes { account: 0, customer, what, copies: 1 })
+    }));
+    let mut keys = throttled_keys(steps, TWENTIETH);
+    // Replies of one account, which sends at most 80 per second: that is not a twentieth.
+    keys.retain(|key| !key.contains("#PACE#"));
+    assert_eq!(keys, [""; 0]);
+}
+
+#[test]
+fn writes_of_retries_of_3000_notifications_per_second_are_not_throttled() {
+    let down = json!([{ "status": 503, "times": 1000 }]);
+    let mut steps = vec![
+        Step::new(Duration::ZERO, Action::Quiet),
+        Step::new(Duration::ZERO, Action::AutomationFault { account: 0, script: down }),
+    ];
+    steps.extend(two_seconds(|at, customer| {
+        let what = MessageKind::Text;
+        Step::new(at, Action::Writes { account: 0, customer, what, copies: 1 })
+    }));
+    let mut keys = throttled_keys(steps, TWENTIETH);
+    // Replies of one account, which sends at most 80 per second: that is not a twentieth.
+    keys.retain(|key| !key.contains("#PACE#"));
+    assert_eq!(keys, [""; 0]);
 }

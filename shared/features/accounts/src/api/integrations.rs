@@ -3,26 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use domain::circuit::{self, Breaker};
-use domain::integration::{FieldError, Settings};
+use domain::circuit::Breaker;
+use domain::integration::{FieldError, MAX_CREDENTIAL_BYTES, Settings};
 use domain::ports::{Clock, CredentialReader, CredentialWriter, Freshness, Rng};
-use domain::sender::{MessageSender, SendError};
+use domain::sender::{AnswerReader, SendError};
 use domain::tenant::Scope;
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
-use providers::spec::RequestedBy;
-use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use providers::spec::{Capability, RequestedBy};
+use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use runtime::digest::sha256;
-use runtime::{Error, HttpClient, Kit, Network, SecretsManagerCredentials};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, HttpClient, Kit, Network};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::tenants::check_url;
+use super::audit;
+use super::tenants::{check_https, check_url};
 use super::whatsapp_schema::{SetWhatsapp, WhatsappView};
-use crate::ports::{AccountClaim, Circuits, Registry, Routes};
+use crate::model::audit::{Action, AuditRecord, Change};
+use crate::model::circuit;
+use crate::ports::{AccountClaim, Circuits, Registry};
 use crate::{Repository, operator_credentials};
 
 /// Lease time of the credentials lock: as long as the function may run.
@@ -33,17 +36,17 @@ const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Integrations<S, V, T, C, R> {
+pub struct Integrations<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Credential store.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// HTTP client for requests to providers.
-    pub http_client: T,
+    pub http_client: E::HttpClient,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for ids and secrets.
-    pub rng: R,
+    pub rng: E::Rng,
     /// Whether tenants are trusted like the operator. Never set this for untrusted tenants.
     pub skip_tenant_checks: bool,
 }
@@ -160,8 +163,10 @@ struct IntegrationView {
     /// once: store them, because the provider needs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     generated_credentials: Option<Generated>,
-    /// Webhook URL to configure at the provider; `register` can do this for some providers.
-    webhook_url: String,
+    /// Webhook URL to configure at the provider; `register` can do this for some providers. Absent
+    /// for providers that send no webhooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_url: Option<String>,
     /// URLs of all the provider's webhooks, by name.
     webhook_urls: BTreeMap<&'static str, String>,
     /// Circuit breaker settings.
@@ -237,11 +242,13 @@ struct AccountStatus {
     detail: Option<String>,
 }
 
-/// A tenant's integrations.
+/// A page of a tenant's integrations.
 #[derive(Serialize, JsonSchema)]
-struct IntegrationList {
+struct IntegrationPage {
     /// Integrations of the tenant.
     integrations: Vec<IntegrationView>,
+    /// Cursor of the next page; `null` on the last page.
+    next: Option<String>,
 }
 
 /// The provider's response to a verification.
@@ -253,8 +260,11 @@ struct Verified {
     account: Value,
 }
 
-const TENANT: &[(&str, &str, &str)] =
-    &[("tenant", "query", "Tenant to act for. Required with the platform key.")];
+const LIST: &[(&str, &str, &str)] = &[
+    ("limit", "query", "Number of items per page, 1 to 100. Default: 50."),
+    ("cursor", "query", "The `next` value of the previous page."),
+    ("tenant", "query", "Tenant to act for. Required with the platform key."),
+];
 
 /// Routes of the resource.
 pub const ROUTES: &[Route<Operation>] = &[
@@ -274,9 +284,9 @@ pub const ROUTES: &[Route<Operation>] = &[
         path: "/integrations",
         summary: "List a tenant's integrations",
         scope: Some(Scope::Admin),
-        parameters: TENANT,
+        parameters: LIST,
         request: None,
-        answer: (200, Some(schema::<IntegrationList>)),
+        answer: (200, Some(schema::<IntegrationPage>)),
     },
     Route {
         operation: Operation::Get,
@@ -337,7 +347,8 @@ pub const ROUTES: &[Route<Operation>] = &[
         parameters: &[(
             "ask",
             "query",
-            "`true` to also get the account status from the provider, such as a lost connection.",
+            "`true` to also get the account status from the provider, such as a lost connection. It is \
+             requested with the stored credentials, and requires a key with the scope `admin`.",
         )],
         request: None,
         answer: (200, Some(schema::<Health>)),
@@ -364,14 +375,7 @@ pub const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, V, T, C, R> Resource for Integrations<S, V, T, C, R>
-where
-    S: Registry + Circuits + Routes,
-    V: CredentialReader + CredentialWriter,
-    T: HttpClient,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Resource for Integrations<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -385,10 +389,12 @@ where
             Operation::Create => self.create(request).await,
             Operation::List => {
                 let tenant = request.tenant(Scope::Admin, None)?;
-                let integrations = self.store.integrations(&tenant).await?;
+                let (limit, from) = request.page()?;
+                let page = self.store.integration_page(&tenant, limit, from.as_deref()).await?;
                 let view = |integration| view(request, integration);
-                let integrations = integrations.into_iter().map(view).collect();
-                ApiReply::json(StatusCode::OK, &IntegrationList { integrations })
+                let integrations = page.items.into_iter().map(view).collect();
+                let page = IntegrationPage { integrations, next: cursor(page.next) };
+                ApiReply::json(StatusCode::OK, &page)
             }
             Operation::Get => {
                 let integration = self.find(request, params, Scope::Admin).await?;
@@ -401,7 +407,9 @@ where
                     self.credential_store.credentials(&integration, Freshness::Fresh).await?;
                 let paths = path_secrets(integration.provider, &credentials);
                 let remove = async {
-                    self.store.delete_integration(&integration, &paths).await?;
+                    let change = Change::integration_deleted(&integration);
+                    let audit = self.audit(request, &integration.tenant, change)?;
+                    self.store.delete_integration(&integration, &paths, &audit).await?;
                     Ok(self.credential_store.store(&integration, None).await?)
                 };
                 self.locked(&integration, remove).await?;
@@ -409,8 +417,7 @@ where
             }
             Operation::Verify => {
                 let integration = self.find(request, params, Scope::Admin).await?;
-                let account =
-                    self.call_provider(&integration, |sender| sender.describe_account()).await?;
+                let account = self.call_provider(&integration, ProviderCall::Describe).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Register => {
@@ -420,15 +427,14 @@ where
                 if self.requested_by(request, &integration.tenant)? == RequestedBy::Tenant {
                     operator_credentials::check_use(&integration)?;
                 }
-                let url = webhook_url(request, &integration);
-                let pin = input.pin.as_deref();
-                let account =
-                    self.call_provider(&integration, |sender| sender.register(&url, pin)).await?;
+                let account = self.register(request, &integration, input.pin.as_deref()).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::GetHealth => {
-                let integration = self.find(request, params, Scope::Read).await?;
                 let with_account = request.query("ask") == Some("true");
+                // Asking uses the stored credentials, and counts towards the provider's rate limit.
+                let scope = if with_account { Scope::Admin } else { Scope::Read };
+                let integration = self.find(request, params, scope).await?;
                 self.health(integration, with_account).await
             }
             Operation::SetWhatsapp => self.set_whatsapp(request, params).await,
@@ -437,14 +443,7 @@ where
     }
 }
 
-impl<S, V, T, C, R> Integrations<S, V, T, C, R>
-where
-    S: Registry + Circuits + Routes,
-    V: CredentialReader + CredentialWriter,
-    T: HttpClient,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Integrations<E> {
     /// Returns the integration in the path, if the principal may access it.
     async fn find(
         &self,
@@ -492,10 +491,7 @@ where
         {
             return None;
         }
-        let url = webhook_url(request, integration);
-        let registered =
-            self.call_provider(integration, |sender| sender.register(&url, None)).await;
-        Some(match registered {
+        Some(match self.register(request, integration, None).await {
             Ok(_) => Connection { connected: true, detail: None },
             Err(problem) => {
                 let code = problem.code.as_str();
@@ -504,6 +500,44 @@ where
                 Connection { connected: false, detail: Some(detail) }
             }
         })
+    }
+
+    /// Registers the account with its provider.
+    async fn register(
+        &self,
+        request: &ApiRequest,
+        integration: &Integration,
+        pin: Option<&str>,
+    ) -> Result<Value, Problem> {
+        // The provider cannot be part of a transaction: record the request before it has an effect.
+        self.record(request, integration, Action::IntegrationRegistrationRequested).await?;
+        let webhook_url = webhook_url(request, integration);
+        let call = ProviderCall::Register { webhook_url: webhook_url.as_deref(), pin };
+        let account = self.call_provider(integration, call).await?;
+        self.record(request, integration, Action::IntegrationRegistered).await?;
+        Ok(account)
+    }
+
+    /// Writes the audit record of an action that changes nothing in the table.
+    async fn record(
+        &self,
+        request: &ApiRequest,
+        integration: &Integration,
+        action: Action,
+    ) -> Result<(), Problem> {
+        let change = Change::of_integration(action, integration.id);
+        let audit = self.audit(request, &integration.tenant, change)?;
+        Ok(self.store.record_action(&audit).await?)
+    }
+
+    /// Returns the audit record of a change that the request makes.
+    pub(super) fn audit(
+        &self,
+        request: &ApiRequest,
+        tenant: &TenantId,
+        change: Change,
+    ) -> Result<AuditRecord, Problem> {
+        audit::record(request, (&self.clock, &self.rng), tenant, change)
     }
 
     /// Creates an integration of `tenant`.
@@ -541,11 +575,13 @@ where
         };
         self.check_base_url(request, &integration, None)?;
         self.check_account(request, &integration, &credentials).await?;
+        let change = Change::integration_created(&integration);
+        let audit = self.audit(request, &integration.tenant, change)?;
         let write = async {
             // Write the credentials first, so that an integration is usable once it can be found.
             self.credential_store.store(&integration, Some(&credentials)).await?;
             let paths = path_secrets(integration.provider, &credentials);
-            let claimed = self.store.put_integration(&integration, &paths, None).await?;
+            let claimed = self.store.put_integration(&integration, &paths, None, &audit).await?;
             if claimed == AccountClaim::Taken {
                 self.credential_store.store(&integration, None).await?;
                 return Err(account_taken(&integration));
@@ -576,13 +612,12 @@ where
             if !with_account {
                 return None;
             }
-            let status =
-                match self.call_provider(&integration, |sender| sender.describe_account()).await {
-                    Ok(account) => AccountStatus { ok: true, account: Some(account), detail: None },
-                    Err(problem) => {
-                        AccountStatus { ok: false, account: None, detail: Some(problem.detail) }
-                    }
-                };
+            let status = match self.call_provider(&integration, ProviderCall::Describe).await {
+                Ok(account) => AccountStatus { ok: true, account: Some(account), detail: None },
+                Err(problem) => {
+                    AccountStatus { ok: false, account: None, detail: Some(problem.detail) }
+                }
+            };
             Some(status)
         };
         let circuit = self.store.circuit(&integration.tenant, integration.id);
@@ -620,8 +655,8 @@ where
         })
     }
 
-    /// Checks that only the operator changes a provider's base URL: the hub sends tokens there and
-    /// trusts the responses.
+    /// Checks that only the operator changes a provider's base URL, and to an https URL: the hub
+    /// sends tokens there and trusts the responses.
     fn check_base_url(
         &self,
         request: &ApiRequest,
@@ -632,13 +667,12 @@ where
             return Ok(());
         }
         let is_own_base_url = providers::spec(integration.provider).is_own_base_url;
-        let custom_url =
-            integration.settings.other_base_url().filter(|address| !is_own_base_url(address));
-        let unchanged = before.is_some_and(|b| b.settings.other_base_url() == custom_url);
-        if custom_url.is_none() || unchanged {
-            return Ok(());
-        }
-        request.platform().map(|_| ()).map_err(|problem| problem.at("settings.base_url"))
+        let custom_url = integration.settings.base_url().filter(|url| !is_own_base_url(url));
+        let unchanged = before.is_some_and(|b| b.settings.base_url() == custom_url);
+        let Some(custom_url) = custom_url.filter(|_| !unchanged) else { return Ok(()) };
+        let field = "settings.base_url";
+        request.platform().map_err(|problem| problem.at(field))?;
+        check_https(field, custom_url)
     }
 
     /// Checks that a tenant owns the account that its integration claims: otherwise it could claim
@@ -667,7 +701,7 @@ where
             );
         }
         let account =
-            self.call_provider_with(integration, credentials, |s| s.describe_account()).await?;
+            self.call_provider_with(integration, credentials, ProviderCall::Describe).await?;
         let id = account
             .get("id")
             .map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
@@ -743,7 +777,8 @@ where
         let requested_by = self.requested_by(request, &before.tenant)?;
         let redirected = operator_credentials::redirected_setting(&before, &settings);
         if requested_by == RequestedBy::Tenant {
-            operator_credentials::check_change(&before, redirected.as_deref(), &given)?;
+            let restricted = operator_credentials::restricted_setting(&before, &settings);
+            operator_credentials::check_change(&before, restricted.as_deref(), &given)?;
         }
         let mut credentials = old.clone().merged(new);
         let mut tenant_credentials = before.tenant_credentials.clone();
@@ -804,8 +839,14 @@ where
         let (paths, old_paths) =
             (path_secrets(provider, &credentials), path_secrets(provider, &old));
         let replaced = Some((&before, old_paths.as_slice()));
-        let put = self.store.put_integration(&integration, &paths, replaced);
+        let change = Change::integration_updated(&before, &integration);
+        let audit = self.audit(request, &integration.tenant, change)?;
+        let put = self.store.put_integration(&integration, &paths, replaced, &audit);
         if requested_by == RequestedBy::Tenant {
+            if !credentials.same_as(&old) {
+                // The credentials are changed outside of the transaction: record that first.
+                self.record(request, &before, Action::IntegrationUpdateRequested).await?;
+            }
             // Write the credentials first: a crash in between then never leaves the operator's
             // credentials in use for the tenant's target. The tenant's credentials with the
             // operator's target do no harm.
@@ -829,29 +870,61 @@ where
     async fn call_provider(
         &self,
         integration: &Integration,
-        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
-        + Send,
+        call: ProviderCall<'_>,
     ) -> Result<serde_json::Value, Problem> {
         let credentials = self.credential_store.credentials(integration, Freshness::Fresh).await?;
-        self.call_provider_with(integration, &credentials, builder).await
+        self.call_provider_with(integration, &credentials, call).await
     }
 
     async fn call_provider_with(
         &self,
         integration: &Integration,
         credentials: &Credentials,
-        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
-        + Send,
+        call: ProviderCall<'_>,
     ) -> Result<serde_json::Value, Problem> {
         let response = async {
-            let sender =
-                providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
-            let sender = sender.sender(integration, credentials)?;
-            let request = builder(sender.as_ref())?;
+            let (request, reader) = call.request(integration, credentials)?;
             let response = self.http_client.call(request).await?;
-            sender.answer(&response)
+            reader.answer(&response)
         };
         response.await.map_err(|error| Problem::of_provider(&error))
+    }
+}
+
+/// A request to the provider about an integration's account.
+#[derive(Clone, Copy)]
+enum ProviderCall<'a> {
+    /// Describe the account.
+    Describe,
+    /// Connect the account to the hub.
+    Register {
+        /// URL for its webhooks, if the provider has any.
+        webhook_url: Option<&'a str>,
+        /// `WhatsApp`'s two-step verification PIN.
+        pin: Option<&'a str>,
+    },
+}
+
+impl ProviderCall<'_> {
+    /// Returns the request, and what reads the response to it.
+    fn request(
+        self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<(http::Request<bytes::Bytes>, Box<dyn AnswerReader>), SendError> {
+        match self {
+            Self::Describe => {
+                let reader = providers::account_reader(integration, credentials)?;
+                Ok((reader.describe_account()?, reader))
+            }
+            Self::Register { webhook_url, pin } => {
+                let registrar = providers::webhook_registrar(integration, credentials)?;
+                let missing =
+                    || providers::spec(integration.provider).missing(Capability::RegisterWebhook);
+                let request = registrar.register(webhook_url.ok_or_else(missing)?, pin)?;
+                Ok((request, registrar))
+            }
+        }
     }
 }
 
@@ -909,10 +982,6 @@ fn field_error(error: FieldError) -> Problem {
     Problem::invalid(&error.field, error.reason)
 }
 
-/// Maximum size of a credential value in bytes: a private key in PEM has about 3,300. All
-/// credentials of a tenant for a provider share one secret of at most 64 KiB.
-/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
-const MAX_VALUE_BYTES: usize = 8 * 1024;
 /// Maximum number of values of one credential: a rotation needs two.
 const MAX_VALUES: usize = 5;
 
@@ -941,10 +1010,10 @@ fn credentials(
             let detail = format!("must be at most {MAX_VALUES} distinct values");
             return Err(Problem::invalid(&field, detail));
         }
-        if values.iter().any(|value| value.len() > MAX_VALUE_BYTES) {
+        if values.iter().any(|value| value.len() > MAX_CREDENTIAL_BYTES) {
             return Err(Problem::invalid(
                 &field,
-                format!("each value must be at most {MAX_VALUE_BYTES} bytes"),
+                format!("each value must be at most {MAX_CREDENTIAL_BYTES} bytes"),
             ));
         }
         if values.is_empty() || values.iter().any(String::is_empty) {
@@ -985,8 +1054,10 @@ fn address(base: &str, path: &str, integration: &Integration) -> String {
     }
 }
 
-fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
-    address(&request.base_url, providers::webhook(integration.provider).path(), integration)
+/// Returns the URL of the first of the provider's webhooks; `None` if it has none.
+fn webhook_url(request: &ApiRequest, integration: &Integration) -> Option<String> {
+    let webhook = providers::webhook(integration.provider)?;
+    Some(address(&request.base_url, webhook.path(), integration))
 }
 
 /// Returns the names of credentials.
@@ -1041,19 +1112,13 @@ fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
     }
 }
 
-/// The resource with its production dependencies.
-pub type ProductionIntegrations<N, C, R> =
-    Integrations<Repository, SecretsManagerCredentials<C>, <N as Network>::HttpClient, C, R>;
-
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<ProductionIntegrations<N, C, R>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Integrations<E>, Error> {
     Ok(Integrations {
-        store: Repository::of(kit)?,
+        store: kit.repository()?,
         credential_store: kit.credential_store()?,
         http_client: kit.network.http_client(),
         clock: kit.clock.clone(),
@@ -1067,9 +1132,5 @@ pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.store.prewarm().await;
-        runtime::api::serve(&kit, resource).await
-    })
+    crate::rate_limit::serve(resource, async |resource| resource.store.prewarm().await)
 }

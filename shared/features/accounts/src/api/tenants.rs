@@ -1,37 +1,43 @@
 //! Tenants, their API keys and their automations.
 
-use domain::automation::{Automation, Pull, Push};
 use domain::ports::{Clock, CredentialWriter, Recorded, Resolver, Rng};
-use domain::pull::{MAX_TIME_TO_LIVE, MIN_TIME_TO_LIVE, TIME_TO_LIVE};
-use domain::tenant::{ApiKey, Scope, Tenant};
+use domain::tenant::{ApiKey, IpBlock, Scope, Tenant};
 use domain::{KeyId, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
 use runtime::address::{self, HostNetwork};
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use runtime::digest::sha256;
-use runtime::{Error, Kit, Network, SecretsManagerCredentials};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit, Network};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use super::audit;
+use super::limits::SetLimits;
 use crate::Repository;
 use crate::authorizer::new_key;
-use crate::ports::{Automations, Registry};
+use crate::model::audit::{AuditRecord, Change};
+use crate::model::automation::{
+    Automation, MAX_TIME_TO_LIVE, MIN_TIME_TO_LIVE, Pull, Push, TIME_TO_LIVE,
+};
+use crate::model::key::{MAX_ALLOWED_IPS, MAX_KEYS};
+use crate::model::limits::Limits;
+use crate::ports::{Automations, KeyCreation, LimitReader, LimitWriter, Registry};
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Tenants<S, V, C, R, D> {
+pub struct Tenants<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Store of signing secrets.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for keys and secrets.
-    pub rng: R,
+    pub rng: E::Rng,
     /// DNS resolver for the hosts of webhook URLs.
-    pub resolver: D,
+    pub resolver: E::Resolver,
     /// Whether tenants may set webhook URLs in a private network.
     pub skip_tenant_checks: bool,
 }
@@ -55,6 +61,10 @@ pub enum Operation {
     SetAutomation,
     /// Get the automation.
     GetAutomation,
+    /// Update the limits.
+    SetLimits,
+    /// Get the limits.
+    GetLimits,
 }
 
 /// Body of `POST /tenants`.
@@ -82,6 +92,13 @@ struct TenantPage {
 struct CreateKey {
     /// Scopes of the key.
     scopes: Vec<Scope>,
+    /// When the key expires. If absent, it does not expire.
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    /// IP addresses and CIDR blocks that the key may be used from, at most 20. If absent or empty,
+    /// it may be used from every address.
+    #[serde(default)]
+    allowed_ips: Vec<IpBlock>,
 }
 
 /// A new API key. The key is returned only in this response.
@@ -97,13 +114,21 @@ struct NewKey {
     scopes: Vec<Scope>,
     /// When the key was created.
     created_at: Timestamp,
+    /// When the key expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    /// IP addresses and CIDR blocks that the key may be used from, if not from every address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_ips: Vec<IpBlock>,
 }
 
-/// API keys of a tenant.
+/// A page of API keys.
 #[derive(Debug, Serialize, JsonSchema)]
-struct KeyList {
+struct KeyPage {
     /// Keys, without their secret part.
     keys: Vec<ApiKey>,
+    /// Cursor of the next page; `null` on the last page.
+    next: Option<String>,
 }
 
 /// Body of `PUT /tenants/{tenant}/automation`.
@@ -114,8 +139,8 @@ enum SetAutomation {
     None,
     /// Push notifications to an outgoing webhook.
     Push {
-        /// Webhook endpoint: an http or https URL on the public internet or, with
-        /// `allow_private_network`, in a private network.
+        /// Webhook endpoint: an https URL on the public internet or, with `allow_private_network`, in
+        /// a private network.
         url: String,
         /// Whether `url` may be in a private network. Set this only for networks that you trust.
         #[serde(default)]
@@ -127,7 +152,7 @@ enum SetAutomation {
         #[serde(default)]
         job_ttl: Option<u32>,
         /// Webhook endpoint for notifications about message statuses and failed or expired jobs: an
-        /// http or https URL, as for `push`. If absent, no notifications are sent.
+        /// https URL, as for `push`. If absent, no notifications are sent.
         #[serde(default)]
         url: Option<String>,
         /// Whether `url` may be in a private network. Set this only for networks that you trust.
@@ -240,15 +265,17 @@ pub const ROUTES: &[Route<Operation>] = &[
         path: "/tenants/{tenant}/keys",
         summary: "List API keys",
         scope: Some(Scope::Admin),
-        parameters: &[],
+        parameters: PAGE,
         request: None,
-        answer: (200, Some(schema::<KeyList>)),
+        answer: (200, Some(schema::<KeyPage>)),
     },
     Route {
         operation: Operation::DeleteKey,
         method: "DELETE",
         path: "/tenants/{tenant}/keys/{key}",
-        summary: "Delete an API key; it may be accepted for another minute",
+        summary: "Delete an API key. API Gateway may accept it for up to 60 more seconds, because it \
+                  caches the authorizer's result; the operator ends that at once with `aws \
+                  apigatewayv2 reset-authorizers-cache --api-id <ApiId> --stage-name '$default'`",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -274,16 +301,29 @@ pub const ROUTES: &[Route<Operation>] = &[
         request: None,
         answer: (200, Some(schema::<AutomationView>)),
     },
+    Route {
+        operation: Operation::SetLimits,
+        method: "PUT",
+        path: "/tenants/{tenant}/limits",
+        summary: "Update the tenant's limits; an absent one becomes the default",
+        scope: None,
+        parameters: &[],
+        request: Some(schema::<SetLimits>),
+        answer: (200, Some(schema::<Limits>)),
+    },
+    Route {
+        operation: Operation::GetLimits,
+        method: "GET",
+        path: "/tenants/{tenant}/limits",
+        summary: "Get the tenant's limits",
+        scope: Some(Scope::Read),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<Limits>)),
+    },
 ];
 
-impl<S, V, C, R, D> Resource for Tenants<S, V, C, R, D>
-where
-    S: Registry + Automations,
-    V: CredentialWriter,
-    C: Clock,
-    R: Rng,
-    D: Resolver,
-{
+impl<E: Env> Resource for Tenants<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -303,32 +343,38 @@ where
             Operation::CreateKey => self.create_key(request, params).await,
             Operation::ListKeys => {
                 let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-                let keys = self.store.keys(&tenant).await?;
-                ApiReply::json(StatusCode::OK, &KeyList { keys })
+                let (limit, from) = request.page()?;
+                let page = self.store.keys(&tenant, limit, from.as_deref()).await?;
+                let page = KeyPage { keys: page.items, next: cursor(page.next) };
+                ApiReply::json(StatusCode::OK, &page)
             }
-            Operation::DeleteKey => {
-                let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-                let revoked = self.store.revoke_key(&tenant, params.get("key")?).await?;
-                if revoked { Ok(ApiReply::empty()) } else { Err(Problem::not_found()) }
-            }
+            Operation::DeleteKey => self.delete_key(request, params).await,
             Operation::SetAutomation => self.set_automation(request, params).await,
             Operation::GetAutomation => {
                 let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
                 let automation = self.store.automation(&tenant).await?;
                 ApiReply::json(StatusCode::OK, &AutomationView::from(automation))
             }
+            Operation::SetLimits => {
+                request.platform()?;
+                let tenant = params.get("tenant")?;
+                let settings = request.read::<SetLimits>()?.checked()?;
+                self.existing(&tenant).await?;
+                let (before, after) = (self.store.limits(&tenant).await?, settings.limits());
+                let change = Change::limits_set(&tenant, &before, &after);
+                let audit = self.audit(request, &tenant, change)?;
+                self.store.set_limits(&tenant, &settings, &audit).await?;
+                ApiReply::json(StatusCode::OK, &settings.limits())
+            }
+            Operation::GetLimits => {
+                let tenant = request.tenant(Scope::Read, Some(&params.get("tenant")?))?;
+                ApiReply::json(StatusCode::OK, &self.store.limits(&tenant).await?)
+            }
         }
     }
 }
 
-impl<S, V, C, R, D> Tenants<S, V, C, R, D>
-where
-    S: Registry + Automations,
-    V: CredentialWriter,
-    C: Clock,
-    R: Rng,
-    D: Resolver,
-{
+impl<E: Env> Tenants<E> {
     async fn existing(&self, id: &TenantId) -> Result<Tenant, Problem> {
         self.store.tenant(id).await?.ok_or_else(Problem::not_found)
     }
@@ -345,7 +391,8 @@ where
             return Err(Problem::invalid("name", "must be 1 to 200 bytes".to_owned()));
         }
         let tenant = Tenant { id: input.id, name: input.name, created_at: self.clock.now() };
-        match self.store.create_tenant(&tenant).await? {
+        let audit = self.audit(request, &tenant.id, Change::tenant_created(&tenant))?;
+        match self.store.create_tenant(&tenant, &audit).await? {
             Recorded::New => ApiReply::json(StatusCode::CREATED, &tenant),
             Recorded::Duplicate => {
                 let detail = "a tenant with this id exists: choose another id".to_owned();
@@ -373,10 +420,17 @@ where
             let names = Scope::ALL.map(Scope::as_str).join(", ");
             return Err(Problem::invalid("scopes", format!("must have at least one of {names}")));
         }
+        let now = self.clock.now();
+        if input.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(Problem::invalid("expires_at", "must be in the future".to_owned()));
+        }
+        if input.allowed_ips.len() > MAX_ALLOWED_IPS {
+            let detail = format!("must have at most {MAX_ALLOWED_IPS} entries: use CIDR blocks");
+            return Err(Problem::invalid("allowed_ips", detail));
+        }
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
         }
-        let now = self.clock.now();
         let id = KeyId::new(now, self.rng.bits());
         let secret = new_key(id, [self.rng.bits(), self.rng.bits()]);
         let secret = secret.expose_secret();
@@ -387,12 +441,55 @@ where
             scopes: input.scopes.clone(),
             hint: format!("...{hint}"),
             created_at: now,
+            expires_at: input.expires_at,
+            allowed_ips: input.allowed_ips.clone(),
+            last_used_at: None,
         };
-        self.store.create_key(&key, &sha256(secret)).await?;
-        ApiReply::json(
-            StatusCode::CREATED,
-            &NewKey { id, key: secret.to_owned(), tenant, scopes: input.scopes, created_at: now },
-        )
+        let audit = self.audit(request, &tenant, Change::key_created(&key))?;
+        match self.store.create_key(&key, &sha256(secret), &audit).await? {
+            KeyCreation::Created => {}
+            KeyCreation::LimitReached => {
+                let detail = format!(
+                    "the tenant has {MAX_KEYS} API keys, which is the maximum: delete a key that is \
+                     expired or not used, see `expires_at` and `last_used_at`"
+                );
+                let status = StatusCode::CONFLICT;
+                return Err(Problem::new(status, "too_many_keys", "Too many API keys", detail));
+            }
+        }
+        let created = NewKey {
+            id,
+            key: secret.to_owned(),
+            tenant,
+            scopes: input.scopes,
+            created_at: now,
+            expires_at: input.expires_at,
+            allowed_ips: input.allowed_ips,
+        };
+        ApiReply::json(StatusCode::CREATED, &created)
+    }
+
+    async fn delete_key(
+        &self,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+        let key = self.store.api_key(&tenant, params.get("key")?).await?;
+        let key = key.ok_or_else(Problem::not_found)?;
+        let audit = self.audit(request, &tenant, Change::key_revoked(&key))?;
+        let revoked = self.store.revoke_key(&tenant, key.id, &audit).await?;
+        if revoked { Ok(ApiReply::empty()) } else { Err(Problem::not_found()) }
+    }
+
+    /// Returns the audit record of a change that the request makes.
+    fn audit(
+        &self,
+        request: &ApiRequest,
+        tenant: &TenantId,
+        change: Change,
+    ) -> Result<AuditRecord, Problem> {
+        audit::record(request, (&self.clock, &self.rng), tenant, change)
     }
 
     async fn set_automation(
@@ -424,7 +521,10 @@ where
                 (Automation::Pull(Pull { job_ttl, push }), webhook)
             }
         };
-        self.store.set_automation(&tenant, &automation).await?;
+        let before = self.store.automation(&tenant).await?;
+        let change = Change::automation(&tenant, &before, &automation);
+        let audit = self.audit(request, &tenant, change)?;
+        self.store.set_automation(&tenant, &automation, &audit).await?;
         let secret = webhook.as_ref().map(|webhook| webhook.secret.expose_secret().to_owned());
         let warning = webhook.and_then(|webhook| webhook.warning);
         let view = AutomationView { secret, warning, ..AutomationView::from(automation) };
@@ -440,6 +540,9 @@ where
         allow_private_network: bool,
     ) -> Result<CreatedWebhook, Problem> {
         check_url("url", &url)?;
+        if !self.skip_tenant_checks {
+            check_https("url", &url)?;
+        }
         if allow_private_network && !self.skip_tenant_checks {
             // Tenants must not reach the operator's network: only the operator may allow it.
             request.platform().map_err(|problem| problem.at("allow_private_network"))?;
@@ -504,6 +607,19 @@ pub fn check_url(field: &str, text: &str) -> Result<(), Problem> {
     }
 }
 
+/// Checks that `text`, a URL that [`check_url`] accepted, is an https URL: over http, anyone on the
+/// way could read what the hub sends there, and change the response.
+///
+/// # Errors
+/// 422 with the code `insecure_url` if it is an http URL.
+pub(super) fn check_https(field: &str, text: &str) -> Result<(), Problem> {
+    if url::Url::parse(text).is_ok_and(|url| url.scheme() == "https") {
+        return Ok(());
+    }
+    let detail = "http is not encrypted: set an https URL".to_owned();
+    Err(Problem::invalid(field, detail).with_code("insecure_url"))
+}
+
 /// Checks that `text`, a URL that [`check_url`] accepted, is on the public internet. `remedy` is
 /// added to the error. Returns a warning if the host does not resolve now: it may be set up later,
 /// and is checked again before each request.
@@ -531,19 +647,13 @@ pub async fn check_public_url<D: Resolver>(
     }
 }
 
-/// The resource with its production dependencies.
-pub type ProductionTenants<N, C, R> =
-    Tenants<Repository, SecretsManagerCredentials<C>, C, R, <N as Network>::Resolver>;
-
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<ProductionTenants<N, C, R>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Tenants<E>, Error> {
     Ok(Tenants {
-        store: Repository::of(kit)?,
+        store: kit.repository()?,
         credential_store: kit.credential_store()?,
         clock: kit.clock.clone(),
         rng: kit.rng.clone(),
@@ -557,9 +667,5 @@ pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.store.prewarm().await;
-        runtime::api::serve(&kit, resource).await
-    })
+    crate::rate_limit::serve(resource, async |resource| resource.store.prewarm().await)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::route::{Choice, Policy};
 use domain::{IntegrationId, Provider};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::model::route::{Choice, Policy};
 
 /// Body of `PUT /tenants/{tenant}/whatsapp-settings`.
 #[derive(Deserialize, JsonSchema)]

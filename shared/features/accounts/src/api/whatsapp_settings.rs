@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use domain::circuit::Breaker;
-use domain::ports::{Clock, CredentialReader, CredentialWriter, Rng};
 use domain::provider::Channel;
-use domain::route::{Policy, Route, RoutedIntegration};
 use domain::tenant::Scope;
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
-use runtime::HttpClient;
+use runtime::Env;
 use runtime::api::{ApiReply, ApiRequest, Params, Problem};
 use serde_json::{Map, Value};
 
@@ -19,7 +17,9 @@ use super::integrations::{
 use super::whatsapp_schema::{
     FailoverEntry, FailoverEntryView, SetPolicy, SetWhatsapp, WhatsappView,
 };
-use crate::ports::{Circuits, Registry, Routes};
+use crate::model::audit::Change;
+use crate::model::route::{Policy, Route, RoutedIntegration};
+use crate::ports::{Registry, Routes};
 
 /// Maximum number of integrations in a route.
 const MAX_ROUTE_INTEGRATIONS: usize = 8;
@@ -32,14 +32,7 @@ fn supports_whatsapp(integration: &Integration) -> bool {
     integration.provider.supports(Channel::Whatsapp)
 }
 
-impl<S, V, T, C, R> Integrations<S, V, T, C, R>
-where
-    S: Registry + Circuits + Routes,
-    V: CredentialReader + CredentialWriter,
-    T: HttpClient,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Integrations<E> {
     pub(super) async fn get_whatsapp(
         &self,
         request: &ApiRequest,
@@ -86,7 +79,8 @@ where
         );
         let mut all = all?;
         all.retain(supports_whatsapp);
-        let chosen = chosen(provider, input.integration, route?.as_ref(), &all)?;
+        let before = route?;
+        let chosen = chosen(provider, input.integration, before.as_ref(), &all)?;
         // Resolve the failover integrations before anything is changed.
         let mut carriers = Vec::new();
         for other in input.failover {
@@ -105,7 +99,9 @@ where
         all.retain(|integration| integration.id != first.id);
         all.push(first);
         let route = Route { integrations: carriers, policy };
-        self.store.set_route(&tenant, Channel::Whatsapp, &route).await?;
+        let change = Change::route_set(Channel::Whatsapp, before.as_ref(), &route);
+        let audit = self.audit(request, &tenant, change)?;
+        self.store.set_route(&tenant, Channel::Whatsapp, &route, &audit).await?;
         tracing::info!(%tenant, %provider, carriers = route.integrations.len(), "route set");
         let view = WhatsappView { generated_credentials: generated, ..view(&route, &all)? };
         ApiReply::json(StatusCode::OK, &view)

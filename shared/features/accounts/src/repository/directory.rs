@@ -4,10 +4,12 @@ use domain::integration::Integration;
 use domain::ports::{AccountOwner, Directory, PortResult};
 use domain::tenant::ApiKey;
 use domain::{IntegrationId, KeyId, Provider, TenantId};
-use table::{Item, corrupt, parse, text};
+use jiff::Timestamp;
+use table::{Item, corrupt, ms, parse, text};
 
 use super::{Repository, keys};
-use crate::ports::{Keys, TenantReader};
+use crate::model::key::LAST_USED_PRECISION;
+use crate::ports::{Keys, RecordKeyUse, TenantReader};
 
 impl Directory for Repository {
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
@@ -64,6 +66,23 @@ impl Keys for Repository {
         };
         let hash = text(&item, "hash").ok_or_else(|| corrupt(operation, "hash"))?;
         Ok(Some((parse(operation, &item, "doc")?, hash.to_owned())))
+    }
+}
+
+impl RecordKeyUse for Repository {
+    async fn record_use(&self, tenant: &TenantId, id: KeyId, now: Timestamp) -> PortResult<()> {
+        // The entry in the list, not the key's own item: the authorizer cannot change a key.
+        let update = self
+            .table
+            .update(&keys::api_key_list_entry(tenant, id))
+            .set("last_used_at = :now")
+            .only_if(
+                "attribute_exists(pk) AND (attribute_not_exists(last_used_at) OR \
+                 last_used_at <= :due)",
+            )
+            .value(":now", ms(now))
+            .value(":due", ms(now - LAST_USED_PRECISION));
+        update.apply("record the use of an API key").await.map(|_| ())
     }
 }
 

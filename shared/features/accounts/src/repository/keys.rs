@@ -1,25 +1,10 @@
-//! Keys of the table.
-//!
-//! | Item | `pk` | `sk` | Written by |
-//! | --- | --- | --- | --- |
-//! | Tenant | `T#<tenant>#TENANT` | `TENANT` | api-tenants |
-//! | Automation | `T#<tenant>#TENANT` | `AUTOMATION` | api-tenants, consumer-automation |
-//! | Route on a channel | `T#<tenant>#TENANT` | `ROUTE#<channel>` | api-integrations |
-//! | Tenant, list entry | `TENANTS` | `<tenant>` | api-tenants |
-//! | API key | `KEY#<id>` | `KEY` | api-tenants |
-//! | API key, list entry | `T#<tenant>#KEYS` | `<id>` | api-tenants |
-//! | Integration | `T#<tenant>#INT` | `<id>` | api-integrations |
-//! | Integration by id | `INT#<id>` | `INT` | api-integrations |
-//! | Circuit breaker of an integration | `T#<tenant>#CIRCUIT#<id>` | `CIRCUIT` | senders |
-//! | Lock on credentials | `T#<tenant>#LOCK#<provider>` | `LOCK` | api-integrations |
-//! | Owner of an account | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
-//! | Operator's integration | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
-//! | Integration by webhook path | `PATH#<provider>#<hash>` | `PATH` | api-integrations |
-//! | Tenant that pulls jobs, list entry | `PULLING` | `<tenant>` | api-tenants, schedule-jobs |
+//! Keys of the table. The page of the feature lists them.
 
 use domain::provider::Channel;
-use domain::{IntegrationId, KeyId, Provider, TenantId};
-use table::Key;
+use domain::{AuditId, IntegrationId, KeyId, Provider, TenantId};
+use jiff::Timestamp;
+use runtime::api::RequestClass;
+use table::{Key, sortable_micros};
 
 /// Key of a tenant.
 #[must_use]
@@ -31,6 +16,18 @@ pub fn tenant(tenant: &TenantId) -> Key {
 #[must_use]
 pub fn automation(tenant: &TenantId) -> Key {
     Key::new(format!("T#{tenant}#TENANT"), "AUTOMATION")
+}
+
+/// Key of a tenant's limits.
+#[must_use]
+pub fn limits(tenant: &TenantId) -> Key {
+    Key::new(format!("T#{tenant}#TENANT"), "LIMITS")
+}
+
+/// Key of the permits that a tenant's keys took for a class of requests in a minute.
+#[must_use]
+pub fn rate(tenant: &TenantId, class: RequestClass, minute: i64) -> Key {
+    Key::new(format!("T#{tenant}#RATE#{minute}"), class.as_str())
 }
 
 /// Key of a tenant's route on a channel.
@@ -67,6 +64,24 @@ pub fn api_key_list_entry(tenant: &TenantId, id: KeyId) -> Key {
 #[must_use]
 pub fn api_keys_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#KEYS")
+}
+
+/// Key of the number of a tenant's API keys.
+#[must_use]
+pub fn key_count(tenant: &TenantId) -> Key {
+    Key::new(format!("T#{tenant}#TENANT"), "KEY_COUNT")
+}
+
+/// Key of an audit record.
+#[must_use]
+pub fn audit_record(tenant: &TenantId, at: Timestamp, id: AuditId) -> Key {
+    Key::new(audit_records_of(tenant), format!("{}#{id}", sortable_micros(at)))
+}
+
+/// Partition that lists a tenant's audit records, by time.
+#[must_use]
+pub fn audit_records_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#AUDIT")
 }
 
 /// Key of an integration.
@@ -127,16 +142,27 @@ mod tests {
         let acme: TenantId = "acme".parse().unwrap();
         let zeros = "00000000000000000000000000";
         let int: IntegrationId = format!("int_{zeros}").parse().unwrap();
+        let audit: AuditId = format!("aud_{zeros}").parse().unwrap();
         let k: KeyId = format!("key_{zeros}").parse().unwrap();
         let p = Provider::WhatsappCloud;
         let rows = [
             (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
             (automation(&acme), "T#acme#TENANT AUTOMATION".to_owned()),
+            (limits(&acme), "T#acme#TENANT LIMITS".to_owned()),
+            (
+                rate(&acme, RequestClass::Messages, 29_589_120),
+                "T#acme#RATE#29589120 messages".to_owned(),
+            ),
             (route(&acme, Channel::Whatsapp), "T#acme#TENANT ROUTE#whatsapp".to_owned()),
             (circuit(&acme, int), format!("T#acme#CIRCUIT#int_{zeros} CIRCUIT")),
             (tenant_list_entry("acme"), "TENANTS acme".to_owned()),
             (api_key(k), format!("KEY#key_{zeros} KEY")),
             (api_key_list_entry(&acme, k), format!("T#acme#KEYS key_{zeros}")),
+            (key_count(&acme), "T#acme#TENANT KEY_COUNT".to_owned()),
+            (
+                audit_record(&acme, Timestamp::from_second(1).unwrap(), audit),
+                format!("T#acme#AUDIT 0000000001000000#aud_{zeros}"),
+            ),
             (integration(&acme, int), format!("T#acme#INT int_{zeros}")),
             (integration_lookup(int), format!("INT#int_{zeros} INT")),
             (credentials_lock(&acme, p), "T#acme#LOCK#whatsapp_cloud LOCK".to_owned()),

@@ -1,12 +1,15 @@
-//! Tenants, API keys, integrations, routes, circuit breakers and automations, in the feature's table.
+//! Tenants, API keys, integrations, routes, circuit breakers, automations and audit records, in the
+//! feature's table.
 
+mod audit;
 mod automation;
 mod directory;
 pub mod keys;
+mod limits;
 mod registry;
 mod routes;
 
-use runtime::{Error, Kit};
+use runtime::FeatureRepository;
 use table::Table;
 
 /// Items of the feature.
@@ -15,23 +18,12 @@ pub struct Repository {
     table: Table,
 }
 
-impl Repository {
-    /// Creates a repository in `table`.
-    #[must_use]
-    pub fn new(table: Table) -> Self {
-        Self { table }
+impl FeatureRepository for Repository {
+    fn new<E>(table_of: &impl Fn(&'static str) -> Result<Table, E>) -> Result<Self, E> {
+        Ok(Self { table: table_of("accounts")? })
     }
 
-    /// Returns the repository of a function.
-    ///
-    /// # Errors
-    /// If an environment variable is missing.
-    pub fn of<N, C, R>(kit: &Kit<N, C, R>) -> Result<Self, Error> {
-        Ok(Self::new(kit.table("TABLE_NAME")?))
-    }
-
-    /// Opens a connection ahead of the first request. Failures are ignored.
-    pub async fn prewarm(&self) {
+    async fn prewarm(&self) {
         self.table.prewarm().await;
     }
 }

@@ -1,37 +1,36 @@
 //! Tenants, API keys, integrations, routes and automations: the writes of the API.
 
-use domain::automation::Automation;
 use domain::integration::Integration;
 use domain::ports::{Page, PortError, PortResult, Recorded};
 use domain::provider::Channel;
-use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{Fault, IntegrationId, KeyId, Provider, TenantId};
 use jiff::Timestamp;
 use table::{
-    AttributeValue, CancellationReason, Key, TransactWriteItem, cancellation_reasons,
-    delete_refused, failed, item, json, ms, parse, put_refused, s, text,
+    AttributeValue, CancellationReason, Item, Key, Write, cancellation_reasons, failed,
+    in_transaction, item, json, n, parse, s, time,
 };
 
+use super::audit::audit_item;
 use super::{Repository, keys};
-use crate::ports::{AccountClaim, Registry};
+use crate::model::audit::AuditRecord;
+use crate::model::automation::Automation;
+use crate::model::key::MAX_KEYS;
+use crate::model::route::Route;
+use crate::ports::{AccountClaim, KeyCreation, Registry};
 
 /// Condition of a claim: no integration holds the item, or this integration does.
 const FREE_OR_HELD: &str = "attribute_not_exists(pk) OR integration = :id";
 
 impl Registry for Repository {
-    async fn create_tenant(&self, tenant: &Tenant) -> PortResult<Recorded> {
+    async fn create_tenant(&self, tenant: &Tenant, audit: &AuditRecord) -> PortResult<Recorded> {
         let operation = "create a tenant";
         let doc = json(operation, tenant)?;
         let writes = vec![
-            self.table
-                .put_new(operation, item(&keys::tenant(&tenant.id), [("doc", doc.clone())]))?,
-            self.table.put_new(
-                operation,
-                item(&keys::tenant_list_entry(tenant.id.as_str()), [("doc", doc)]),
-            )?,
+            self.table.put_new(item(&keys::tenant(&tenant.id), [("doc", doc.clone())])),
+            self.table.put_new(item(&keys::tenant_list_entry(tenant.id.as_str()), [("doc", doc)])),
         ];
-        match self.transact(operation, writes).await? {
+        match self.transact(operation, writes, audit).await? {
             AccountClaim::Granted => Ok(Recorded::New),
             AccountClaim::Taken => Ok(Recorded::Duplicate),
         }
@@ -45,63 +44,93 @@ impl Registry for Repository {
 
     async fn tenants(&self, limit: u32, cursor: Option<&str>) -> PortResult<Page<Tenant>> {
         let operation = "list tenants";
-        let partition = keys::tenant_list_entry("").pk;
-        let query = self
-            .table
-            .query()
-            .key_condition_expression("pk = :list AND sk > :cursor")
-            .expression_attribute_values(":list", s(partition))
-            // A space sorts before every tenant id.
-            .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
-            .limit(i32::try_from(limit).unwrap_or(100));
-        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
-        let last = answer.items().last().and_then(|item| text(item, "sk"));
-        let next = last.filter(|_| answer.last_evaluated_key().is_some()).map(ToOwned::to_owned);
-        let items = answer.items().iter().map(|item| parse(operation, item, "doc"));
-        Ok(Page { items: items.collect::<PortResult<_>>()?, next })
+        let list = keys::tenant_list_entry("").pk;
+        let page = self.table.entries(operation, list, limit, cursor).await?;
+        let items = page.items.iter().map(|item| parse(operation, item, "doc"));
+        Ok(Page { items: items.collect::<PortResult<_>>()?, next: page.next })
     }
 
-    async fn create_key(&self, key: &ApiKey, hash: &str) -> PortResult<()> {
+    async fn create_key(
+        &self,
+        key: &ApiKey,
+        hash: &str,
+        audit: &AuditRecord,
+    ) -> PortResult<KeyCreation> {
         let operation = "create an API key";
+        self.ensure_key_count(operation, &key.tenant).await?;
         let doc = json(operation, key)?;
         let found = item(&keys::api_key(key.id), [("doc", doc.clone()), ("hash", s(hash))]);
         let listed = item(&keys::api_key_list_entry(&key.tenant, key.id), [("doc", doc)]);
-        let writes = vec![
-            self.table.put_always(operation, found)?,
-            self.table.put_always(operation, listed)?,
-        ];
-        self.transact(operation, writes).await.map(|_| ())
+        // Of the conditions of the change, only this one can fail.
+        let counted = self
+            .table
+            .update(&keys::key_count(&key.tenant))
+            .add_to("key_count :one")
+            .only_if("attribute_exists(pk) AND key_count < :max")
+            .value(":one", n(1))
+            .value(":max", n(MAX_KEYS));
+        let writes = vec![self.table.put(found), self.table.put(listed), counted];
+        Ok(match self.transact(operation, writes, audit).await? {
+            AccountClaim::Granted => KeyCreation::Created,
+            AccountClaim::Taken => KeyCreation::LimitReached,
+        })
     }
 
-    async fn keys(&self, tenant: &TenantId) -> PortResult<Vec<ApiKey>> {
-        self.table.documents("list API keys", keys::api_keys_of(tenant)).await
+    async fn keys(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<ApiKey>> {
+        let operation = "list API keys";
+        let list = keys::api_keys_of(tenant);
+        let page = self.table.entries(operation, list, limit, cursor).await?;
+        let items = page.items.iter().map(|item| listed_key(operation, item));
+        Ok(Page { items: items.collect::<PortResult<_>>()?, next: page.next })
     }
 
-    async fn revoke_key(&self, tenant: &TenantId, id: KeyId) -> PortResult<bool> {
+    async fn api_key(&self, tenant: &TenantId, id: KeyId) -> PortResult<Option<ApiKey>> {
+        let operation = "read an API key";
+        let item = self.table.read(operation, &keys::api_key_list_entry(tenant, id)).await?;
+        item.map(|item| listed_key(operation, &item)).transpose()
+    }
+
+    async fn revoke_key(
+        &self,
+        tenant: &TenantId,
+        id: KeyId,
+        audit: &AuditRecord,
+    ) -> PortResult<bool> {
         let operation = "delete an API key";
-        let listed = self.table.delete_write(
-            operation,
-            &keys::api_key_list_entry(tenant, id),
-            Some("attribute_exists(pk)"),
-            Vec::new(),
-        )?;
-        let found = self.table.delete_write(operation, &keys::api_key(id), None, Vec::new())?;
-        Ok(self.transact(operation, vec![listed, found]).await? == AccountClaim::Granted)
+        self.ensure_key_count(operation, tenant).await?;
+        let listed = self.table.delete(&keys::api_key_list_entry(tenant, id));
+        let listed = listed.only_if("attribute_exists(pk)");
+        let found = self.table.delete(&keys::api_key(id));
+        let count = self.table.update(&keys::key_count(tenant));
+        let counted = count.add_to("key_count :less").value(":less", n(-1));
+        let writes = vec![listed, found, counted];
+        Ok(self.transact(operation, writes, audit).await? == AccountClaim::Granted)
     }
 
-    async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
+    async fn set_automation(
+        &self,
+        tenant: &TenantId,
+        automation: &Automation,
+        audit: &AuditRecord,
+    ) -> PortResult<()> {
         let operation = "update a tenant's automation";
         let mut set = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
-        if !matches!(automation, Automation::Pull(_)) {
-            let put = self.table.put(set).send().await;
-            return put.map(|_| ()).map_err(|error| failed(operation, &error));
+        if let Some(push) = automation.push() {
+            set.insert("version".to_owned(), s(push.version()));
         }
-        // List the tenant before it has its first job, so that job maintenance finds it.
-        set.insert("pulls".to_owned(), AttributeValue::Bool(true));
-        let listed = item(&keys::tracked_tenant(tenant.as_str()), []);
-        let writes =
-            vec![self.table.put_always(operation, set)?, self.table.put_always(operation, listed)?];
-        self.transact(operation, writes).await.map(|_| ())
+        let mut writes = Vec::new();
+        if matches!(automation, Automation::Pull(_)) {
+            // List the tenant before it has its first job, so that job maintenance finds it.
+            set.insert("pulls".to_owned(), AttributeValue::Bool(true));
+            writes.push(self.table.put(item(&keys::tracked_tenant(tenant.as_str()), [])));
+        }
+        writes.push(self.table.put(set));
+        self.transact(operation, writes, audit).await.map(|_| ())
     }
 
     async fn set_route(
@@ -109,10 +138,11 @@ impl Registry for Repository {
         tenant: &TenantId,
         channel: Channel,
         route: &Route,
+        audit: &AuditRecord,
     ) -> PortResult<()> {
         let operation = "update a tenant's route";
         let item = item(&keys::route(tenant, channel), [("doc", json(operation, route)?)]);
-        self.table.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+        self.transact(operation, vec![self.table.put(item)], audit).await.map(|_| ())
     }
 
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
@@ -123,40 +153,51 @@ impl Registry for Repository {
         self.list_integrations(tenant).await
     }
 
+    async fn integration_page(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Integration>> {
+        let operation = "list integrations";
+        let list = keys::integrations_of(tenant);
+        let page = self.table.entries(operation, list, limit, cursor).await?;
+        let items = page.items.iter().map(|item| parse(operation, item, "doc"));
+        Ok(Page { items: items.collect::<PortResult<_>>()?, next: page.next })
+    }
+
     async fn put_integration(
         &self,
         integration: &Integration,
         path_secrets: &[String],
         before: Option<(&Integration, &[String])>,
+        audit: &AuditRecord,
     ) -> PortResult<AccountClaim> {
         let operation = "write an integration";
         let (tenant, id) = (&integration.tenant, integration.id);
         let doc = json(operation, integration)?;
         let mut writes = vec![
-            self.table
-                .put_always(operation, item(&keys::integration(tenant, id), [("doc", doc)]))?,
-            self.table.put_always(
-                operation,
-                item(&keys::integration_lookup(id), [("tenant", s(tenant.as_str()))]),
-            )?,
+            self.table.put(item(&keys::integration(tenant, id), [("doc", doc)])),
+            self.table.put(item(&keys::integration_lookup(id), [("tenant", s(tenant.as_str()))])),
         ];
         let claims = claims(integration, path_secrets);
         for key in &claims {
             let holder = [("tenant", s(tenant.as_str())), ("integration", s(id.to_string()))];
-            writes.push(self.table.put_write(
-                operation,
-                item(key, holder),
-                Some(FREE_OR_HELD),
-                vec![(":id", s(id.to_string()))],
-            )?);
+            let claim = self.table.put(item(key, holder));
+            writes.push(claim.only_if(FREE_OR_HELD).value(":id", s(id.to_string())));
         }
         if let Some((before, path_secrets)) = before {
             let released = self::claims(before, path_secrets);
             for key in released.iter().filter(|key| !claims.contains(key)) {
-                writes.push(self.release_holder(operation, key, id)?);
+                writes.push(self.release_holder(key, id));
             }
         }
-        self.transact(operation, writes).await
+        self.transact(operation, writes, audit).await
+    }
+
+    async fn record_action(&self, audit: &AuditRecord) -> PortResult<()> {
+        let operation = "write an audit record";
+        self.table.put_new(audit_item(operation, audit)?).apply(operation).await.map(|_| ())
     }
 
     async fn lock_credentials(
@@ -167,18 +208,7 @@ impl Registry for Repository {
         until: Timestamp,
     ) -> PortResult<bool> {
         let operation = "lock a tenant's credentials";
-        let lock = item(&keys::credentials_lock(tenant, provider), [("until", ms(until))]);
-        let put = self
-            .table
-            .put(lock)
-            .condition_expression("attribute_not_exists(pk) OR #until < :now")
-            .expression_attribute_names("#until", "until")
-            .expression_attribute_values(":now", ms(now));
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if put_refused(&error).is_some() => Ok(false),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        self.table.lock(operation, &keys::credentials_lock(tenant, provider), now, until).await
     }
 
     async fn unlock_credentials(
@@ -188,35 +218,25 @@ impl Registry for Repository {
         until: Timestamp,
     ) -> PortResult<()> {
         let operation = "unlock a tenant's credentials";
-        let delete = self
-            .table
-            .delete(&keys::credentials_lock(tenant, provider))
-            .condition_expression("#until = :until")
-            .expression_attribute_names("#until", "until")
-            .expression_attribute_values(":until", ms(until));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            // The lock has expired and has another holder.
-            Err(error) if delete_refused(&error) => Ok(()),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        self.table.unlock(operation, &keys::credentials_lock(tenant, provider), until).await
     }
 
     async fn delete_integration(
         &self,
         integration: &Integration,
         path_secrets: &[String],
+        audit: &AuditRecord,
     ) -> PortResult<()> {
         let operation = "delete an integration";
         let (tenant, id) = (&integration.tenant, integration.id);
         let mut writes = vec![
-            self.table.delete_write(operation, &keys::integration(tenant, id), None, Vec::new())?,
-            self.table.delete_write(operation, &keys::integration_lookup(id), None, Vec::new())?,
+            self.table.delete(&keys::integration(tenant, id)),
+            self.table.delete(&keys::integration_lookup(id)),
         ];
         for key in claims(integration, path_secrets) {
-            writes.push(self.release_holder(operation, &key, id)?);
+            writes.push(self.release_holder(&key, id));
         }
-        match self.transact(operation, writes).await? {
+        match self.transact(operation, writes, audit).await? {
             AccountClaim::Granted => Ok(()),
             AccountClaim::Taken => {
                 let reason = "one of its accounts or paths has a new holder: try again".to_owned();
@@ -224,6 +244,12 @@ impl Registry for Repository {
             }
         }
     }
+}
+
+/// Reads an API key from its entry in the list.
+fn listed_key(operation: &'static str, item: &Item) -> PortResult<ApiKey> {
+    let key: ApiKey = parse(operation, item, "doc")?;
+    Ok(ApiKey { last_used_at: time(item, "last_used_at"), ..key })
 }
 
 /// Returns the keys of the items that only one integration may hold.
@@ -245,28 +271,44 @@ impl Repository {
 
     /// Deletes the item of a holder, on the condition that `holder` holds it or that it does not
     /// exist.
-    fn release_holder(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        holder: IntegrationId,
-    ) -> PortResult<TransactWriteItem> {
-        let values = vec![(":id", s(holder.to_string()))];
-        self.table.delete_write(operation, key, Some(FREE_OR_HELD), values)
+    fn release_holder(&self, key: &Key, holder: IntegrationId) -> Write {
+        self.table.delete(key).only_if(FREE_OR_HELD).value(":id", s(holder.to_string()))
     }
 
-    /// Writes a transaction; returns `Taken` if a condition failed.
-    async fn transact(
+    /// Creates the number of a tenant's API keys, if the keys are older than the number.
+    async fn ensure_key_count(&self, operation: &'static str, tenant: &TenantId) -> PortResult<()> {
+        let key = keys::key_count(tenant);
+        if self.table.read(operation, &key).await?.is_some() {
+            return Ok(());
+        }
+        let keys: Vec<ApiKey> = self.table.documents(operation, keys::api_keys_of(tenant)).await?;
+        // While it does not exist, no key is created or deleted, so it is right when it is written.
+        let count = n(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        self.table.put_once(operation, item(&key, [("key_count", count)])).await.map(|_| ())
+    }
+
+    /// Writes a change with its audit record in one transaction; returns `Taken` if a condition of
+    /// the change failed.
+    pub(super) async fn transact(
         &self,
         operation: &'static str,
-        writes: Vec<TransactWriteItem>,
+        mut writes: Vec<Write>,
+        audit: &AuditRecord,
     ) -> PortResult<AccountClaim> {
-        match self.table.write_all(writes).await {
-            Ok(()) => Ok(AccountClaim::Granted),
-            Err(error) if cancellation_reasons(&error).contains(&CancellationReason::Condition) => {
+        writes.push(self.table.put_new(audit_item(operation, audit)?));
+        let writes = in_transaction(operation, writes)?;
+        let Err(error) = self.table.write_all(writes).await else {
+            return Ok(AccountClaim::Granted);
+        };
+        let reasons = cancellation_reasons(&error);
+        match reasons.split_last() {
+            // The last condition is that of the audit record, whose id must be new.
+            Some((CancellationReason::None, of_change))
+                if of_change.contains(&CancellationReason::Condition) =>
+            {
                 Ok(AccountClaim::Taken)
             }
-            Err(error) => Err(failed(operation, &error)),
+            _ => Err(failed(operation, &error)),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Routes and circuit breakers.
 
-use domain::circuit::Circuit;
 use domain::ports::{PortResult, Recorded};
 use domain::provider::Channel;
-use domain::route::Route;
 use domain::{IntegrationId, TenantId};
-use table::{failed, item, json, n, number, parse, put_refused};
+use table::{item, json, n, number, parse};
 
 use super::{Repository, keys};
+use crate::model::circuit::Circuit;
+use crate::model::route::Route;
 use crate::ports::{Circuits, Routes};
 
 impl Circuits for Repository {
@@ -32,21 +32,15 @@ impl Circuits for Repository {
     ) -> PortResult<Recorded> {
         let operation = "write a circuit breaker";
         let key = keys::circuit(tenant, integration);
-        let put = self.table.put(item(
+        let item = item(
             &key,
             [("doc", json(operation, circuit)?), ("version", n(seen.saturating_add(1)))],
-        ));
+        );
         let put = match seen {
-            0 => put.condition_expression("attribute_not_exists(pk)"),
-            _ => put
-                .condition_expression("version = :seen")
-                .expression_attribute_values(":seen", n(seen)),
+            0 => self.table.put_new(item),
+            _ => self.table.put(item).only_if("version = :seen").value(":seen", n(seen)),
         };
-        match put.send().await {
-            Ok(_) => Ok(Recorded::New),
-            Err(error) if put_refused(&error).is_some() => Ok(Recorded::Duplicate),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        Ok(put.apply(operation).await?.recorded())
     }
 }
 

@@ -3,22 +3,23 @@
 
 use std::time::Duration;
 
+use accounts::model::automation::Push;
 use accounts::ports::{Automations, DisableEndpoint};
 use bytes::Bytes;
-use domain::automation::{Notification, Push, WebhookResponse, classify_response, next_attempt};
 use domain::failpoint::{self, Failpoint};
+use domain::notification::Notification;
 use domain::ports::{Clock, CredentialReader, PortResult, Publisher, Record, Rng};
 use domain::task::{NotificationTask, VERSION};
 use domain::{NotificationId, TenantId};
 use http::Request;
 use jiff::Timestamp;
-use queue::SqsQueue;
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::telemetry::{self, Metric};
 use runtime::transport::{GuardedHttpError, WebhookClient};
-use runtime::{Consumer, Error, Kit, Network, SecretsManagerCredentials};
+use runtime::{AwsEnv, Consumer, Env, Error, FeatureRepository, Kit, Network};
 
 use crate::Repository;
+use crate::model::{WebhookResponse, classify_response, next_attempt};
 use crate::ports::{NotificationClaim, NotificationOutcome, Notifications};
 
 /// Lease of a delivery attempt: longer than the function may run, and shorter than the queue's
@@ -32,21 +33,21 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct WebhookDispatcher<S, A, V, P, M, C, R> {
+pub struct WebhookDispatcher<E: Env> {
     /// Notifications.
-    pub store: S,
+    pub store: Repository,
     /// Webhook endpoints of the tenants.
-    pub accounts: A,
+    pub accounts: accounts::Repository,
     /// Store of signing secrets.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// The consumer's own queue, for retries within 15 minutes.
-    pub queue: P,
+    pub queue: E::Queue,
     /// Webhook client.
-    pub client: M,
+    pub client: E::WebhookClient,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for jitter.
-    pub rng: R,
+    pub rng: E::Rng,
 }
 
 /// A completed delivery attempt.
@@ -62,16 +63,7 @@ struct Attempt {
     status: Option<u16>,
 }
 
-impl<S, A, V, P, M, C, R> Worker for WebhookDispatcher<S, A, V, P, M, C, R>
-where
-    S: Notifications,
-    A: Automations + DisableEndpoint,
-    V: CredentialReader,
-    P: Publisher,
-    M: WebhookClient,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Worker for WebhookDispatcher<E> {
     type Task = NotificationTask;
 
     async fn work(
@@ -98,21 +90,12 @@ where
         let (answer, status) = self.attempt(tenant, id, push, &notification).await?;
         tracing::info!(%tenant, notification = %id, attempt, status, "notification attempted");
         let completed = Attempt { number: attempt, started, answer, status };
-        self.settle(tenant, id, &notification, completed).await?;
+        self.settle(tenant, id, push, &notification, completed).await?;
         Ok(())
     }
 }
 
-impl<S, A, V, P, M, C, R> WebhookDispatcher<S, A, V, P, M, C, R>
-where
-    S: Notifications,
-    A: Automations + DisableEndpoint,
-    V: CredentialReader,
-    P: Publisher,
-    M: WebhookClient,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> WebhookDispatcher<E> {
     /// Defers a record that arrives before its attempt is due: a duplicate record, or one that the
     /// queue, which counts in whole seconds, delivered early.
     async fn defer(
@@ -162,7 +145,11 @@ where
                 let retry_after = retry_after(response.headers(), self.clock.now());
                 Ok((classify_response(status, retry_after), Some(status)))
             }
-            Err(error @ (GuardedHttpError::Private | GuardedHttpError::Address)) => {
+            Err(
+                error @ (GuardedHttpError::Private
+                | GuardedHttpError::Address
+                | GuardedHttpError::Insecure),
+            ) => {
                 tracing::error!(%tenant, notification = %id, %error, "webhook not called");
                 Ok((WebhookResponse::Retry(None), None))
             }
@@ -174,11 +161,16 @@ where
         &self,
         tenant: &TenantId,
         id: NotificationId,
+        push: &Push,
         notification: &Notification,
         completed: Attempt,
     ) -> PortResult<()> {
-        let Attempt { number: attempt, started, answer, status } = completed;
+        let Attempt { number: attempt, started, mut answer, status } = completed;
         let now = self.clock.now();
+        if answer == WebhookResponse::Gone && !self.accounts.disable(tenant, push, now).await? {
+            // The tenant has set another endpoint meanwhile: send the notification there.
+            answer = WebhookResponse::Retry(None);
+        }
         let settle =
             async |outcome| self.store.settle(tenant, id, outcome, notification, status, now).await;
         match answer {
@@ -189,7 +181,6 @@ where
             WebhookResponse::Gone => {
                 tracing::error!(%tenant, notification = %id, "webhook returned 410 Gone and is disabled");
                 telemetry::count(Metric::NoticeGivenUp, "automation", 1);
-                self.accounts.disable(tenant, now).await?;
                 settle(NotificationOutcome::GivenUp).await
             }
             WebhookResponse::Retry(retry_after) => {
@@ -233,37 +224,22 @@ pub(crate) fn retry(
     let task = NotificationTask { v: VERSION, id, tenant: tenant.clone(), notification: None };
     let body = serde_json::to_string(&task).map_err(|_| runtime::unwritable())?;
     let deduplication_id = id.to_string();
-    Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
+    let group = tenant.to_string();
+    Ok(Record { body, group, deduplication_id, delay, ..Record::default() })
 }
-
-/// The worker with its production dependencies.
-pub type ProductionWebhookDispatcher<N, C, R> = WebhookDispatcher<
-    Repository,
-    accounts::Repository,
-    SecretsManagerCredentials<C>,
-    SqsQueue,
-    <N as Network>::WebhookClient,
-    C,
-    R,
->;
-
-/// The consumer with its production dependencies.
-pub type ProductionConsumer<N, C, R> = Consumer<ProductionWebhookDispatcher<N, C, R>, C, R>;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<ProductionConsumer<N, C, R>, Error> {
+pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<WebhookDispatcher<E>, E>, Error> {
     let worker = WebhookDispatcher {
-        store: Repository::of(kit)?,
-        accounts: accounts::Repository::of(kit)?,
+        store: kit.repository()?,
+        accounts: kit.repository()?,
         credential_store: kit.credential_store()?,
         // A retry record is small: the notification is in the table.
         queue: kit.queue("QUEUE_URL", None)?,
-        client: kit.network.webhook_client()?,
+        client: kit.network.webhook_client(kit.skip_tenant_checks())?,
         clock: kit.clock.clone(),
         rng: kit.rng.clone(),
     };
@@ -276,9 +252,5 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let consumer = consumer(&kit)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+    runtime::consume(consumer, async |worker| worker.store.prewarm().await)
 }

@@ -5,7 +5,8 @@ use domain::ports::{Clock, PortResult, Publisher};
 use futures::future::try_join_all;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::SqsQueue;
-use runtime::{Error, Kit, SystemClock};
+use runtime::telemetry::{self, Metric};
+use runtime::{AwsEnv, Error, Kit, SystemClock};
 
 use crate::Repository;
 use crate::ports::Schedule;
@@ -32,6 +33,9 @@ where
         if due.is_empty() {
             break;
         }
+        if let Some(oldest) = due.iter().map(|due| due.due_at).min() {
+            telemetry::time(Metric::RetryDelay, "automation", oldest, clock.now());
+        }
         let records = due.iter().map(|due| super::dispatch::retry(&due.tenant, due.id, None));
         if failpoint::is_active(Failpoint::ScheduleClearedFirst) {
             try_join_all(due.chunks(25).map(|batch| store.remove(batch))).await?;
@@ -48,8 +52,8 @@ where
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(Repository, SqsQueue), Error> {
-    Ok((Repository::of(kit)?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
+pub fn parts<E: AwsEnv>(kit: &Kit<E>) -> Result<(Repository, SqsQueue), Error> {
+    Ok((kit.repository()?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
 }
 
 /// Serves the schedule until Lambda stops the process.

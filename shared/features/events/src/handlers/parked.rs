@@ -5,36 +5,30 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::fault::Fault;
-use domain::ports::{Archive, Clock, Directory, EventBodies, PortResult, Rng};
-use domain::record::{EventBody, EventRecord};
+use domain::ports::{Archive, Directory, PortResult};
 use domain::task::Parked;
-use queue::Bucket;
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::telemetry::{self, Metric};
-use runtime::{Consumer, Error, Kit};
+use runtime::{AwsEnv, Consumer, Env, Error, FeatureRepository, Kit};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::Repository;
+use crate::model::{EventBody, EventRecord};
 use crate::ports::{EventLog, RecordOutcome};
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct RecordParked<S, D, A> {
+pub struct RecordParked<E: Env> {
     /// Events.
-    pub store: S,
+    pub store: Repository,
     /// Integrations.
-    pub directory: D,
+    pub directory: accounts::Repository,
     /// Archive of raw events, and storage for bodies that are too large for the table.
-    pub bucket: A,
+    pub bucket: E::Bucket,
 }
 
-impl<S, D, A> Worker for RecordParked<S, D, A>
-where
-    S: EventLog,
-    D: Directory,
-    A: Archive + EventBodies,
-{
+impl<E: Env> Worker for RecordParked<E> {
     type Task = Parked;
 
     async fn work(&self, parked: &Parked, _context: ReceiveContext<'_>) -> Result<(), Failure> {
@@ -49,6 +43,7 @@ where
         let raw = raw(&parked.body)?;
         let body = EventBody {
             conversation_account: None,
+            dated: None,
             kind: None,
             ordering_key: None,
             single_use: None,
@@ -67,7 +62,7 @@ where
     }
 }
 
-impl<S, D: Directory, A> RecordParked<S, D, A> {
+impl<E: Env> RecordParked<E> {
     /// Returns the tenant of a parked webhook: that of its integration, or the platform if the
     /// integration was deleted.
     async fn tenant(&self, parked: &Parked) -> PortResult<TenantId> {
@@ -93,23 +88,14 @@ fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
     raw.map_err(|_| Failure::retry("the parked webhook cannot be written as JSON"))
 }
 
-/// The worker with its production dependencies.
-pub type ProductionRecordParked = RecordParked<Repository, accounts::Repository, Bucket>;
-
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<Consumer<ProductionRecordParked, C, R>, Error> {
+pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<RecordParked<E>, E>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
-    let worker = RecordParked {
-        store: Repository::of(kit)?,
-        directory: accounts::Repository::of(kit)?,
-        bucket,
-    };
+    let worker = RecordParked { store: kit.repository()?, directory: kit.repository()?, bucket };
     runtime::consumer(kit, worker, 12, false)
 }
 
@@ -118,9 +104,5 @@ pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let consumer = consumer(&kit)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+    runtime::consume(consumer, async |worker| worker.store.prewarm().await)
 }

@@ -4,14 +4,13 @@
 use domain::ReplayId;
 use domain::event::InboundEvent;
 use domain::fault::Fault;
-use domain::ports::{Archive, Clock, EventBodies, EventBodyReader, PortResult, Record, Rng};
-use domain::record::{BodyLocation, EventBody, EventRecord, StoredEvent};
-use queue::Bucket;
+use domain::ports::{Clock, EventBodies, EventBodyReader, PortResult, Record};
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::telemetry::{self, Metric};
-use runtime::{Consumer, Error, Kit, archive};
+use runtime::{AwsEnv, Consumer, Env, Error, FeatureRepository, Kit, archive};
 
 use crate::Repository;
+use crate::model::{BodyLocation, EventBody, EventRecord, StoredEvent};
 use crate::ports::{EventLog, RecordOutcome};
 
 /// Maximum size of a body that is stored inline in its record. A table write is billed per
@@ -22,21 +21,16 @@ const MAX_NAME_BYTES: usize = 64 * 1024;
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct RecordEvent<S, A, C> {
+pub struct RecordEvent<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Archive of raw events, and storage for bodies that are too large for the table.
-    pub bucket: A,
+    pub bucket: E::Bucket,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
 }
 
-impl<S, A, C> Worker for RecordEvent<S, A, C>
-where
-    S: EventLog,
-    A: Archive + EventBodies,
-    C: Clock,
-{
+impl<E: Env> Worker for RecordEvent<E> {
     type Task = InboundEvent;
 
     async fn process_batch(&self, tasks: &[&InboundEvent]) -> Result<(), Failure> {
@@ -91,7 +85,9 @@ pub(crate) async fn store_body<A: EventBodies>(
     let body = serde_json::to_string(body)
         .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
     let body = if body.len() > MAX_INLINE_BYTES {
-        BodyLocation::Object(bucket.put_body(&record, body).await?)
+        BodyLocation::Object(
+            bucket.put_body(&record.tenant, record.provider, record.id, body).await?,
+        )
     } else {
         BodyLocation::Inline(body)
     };
@@ -122,19 +118,14 @@ pub(crate) async fn replay_record<B: EventBodyReader>(
     event.as_ref().map(runtime::webhook::queued).transpose()
 }
 
-/// The worker with its production dependencies.
-pub type ProductionRecordEvent<C> = RecordEvent<Repository, Bucket, C>;
-
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<Consumer<ProductionRecordEvent<C>, C, R>, Error> {
+pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<RecordEvent<E>, E>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
-    let worker = RecordEvent { store: Repository::of(kit)?, bucket, clock: kit.clock.clone() };
+    let worker = RecordEvent { store: kit.repository()?, bucket, clock: kit.clock.clone() };
     runtime::consumer(kit, worker, 12, false)
 }
 
@@ -143,9 +134,5 @@ pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let consumer = consumer(&kit)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+    runtime::consume(consumer, async |worker| worker.store.prewarm().await)
 }

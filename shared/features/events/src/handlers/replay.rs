@@ -1,17 +1,15 @@
 //! Consumer that replays events: one page per record, and each page queues the next.
 
 use domain::Fault;
-use domain::ports::{Clock, EventBodyReader, PortResult, Publisher, Record, Recorded, Rng};
-use domain::record::{
-    Direction, EVENT_RETENTION, EventFilter, ReplayPage, ReplayPosition, ReplayStatus, State,
-    StoredEvent,
-};
+use domain::ports::{Clock, PortResult, Publisher, Record, Recorded};
 use domain::task::{ReplayTask, VERSION};
-use queue::{Bucket, SqsQueue};
 use runtime::batch::{Failure, ReceiveContext, Worker};
-use runtime::{Consumer, Error, Kit};
+use runtime::{AwsEnv, Consumer, Env, Error, FeatureRepository, Kit};
 
 use crate::Repository;
+use crate::model::{
+    Direction, EventFilter, ReplayPage, ReplayPosition, ReplayStatus, State, StoredEvent,
+};
 use crate::ports::{EventReader, ReplayProgress, Replays};
 
 /// Page size in events.
@@ -21,26 +19,20 @@ const CHUNK: usize = 10;
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct Replayer<S, B, P, C> {
+pub struct Replayer<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Bucket with the event bodies that are too large for the table.
-    pub bucket: B,
+    pub bucket: E::Bucket,
     /// Events queue.
-    pub events: P,
+    pub events: E::Queue,
     /// The consumer's own queue, for the next page.
-    pub queue: P,
+    pub queue: E::Queue,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
 }
 
-impl<S, B, P, C> Worker for Replayer<S, B, P, C>
-where
-    S: EventReader + Replays + ReplayProgress,
-    B: EventBodyReader,
-    P: Publisher,
-    C: Clock,
-{
+impl<E: Env> Worker for Replayer<E> {
     type Task = ReplayTask;
 
     async fn work(&self, task: &ReplayTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
@@ -57,13 +49,7 @@ where
     }
 }
 
-impl<S, B, P, C> Replayer<S, B, P, C>
-where
-    S: EventReader + Replays + ReplayProgress,
-    B: EventBodyReader,
-    P: Publisher,
-    C: Clock,
-{
+impl<E: Env> Replayer<E> {
     async fn page(&self, task: &ReplayTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
         let Some(position) = self.store.replay(&task.tenant, task.replay).await? else {
             tracing::warn!(tenant = %task.tenant, replay = %task.replay, "replay expired");
@@ -100,11 +86,11 @@ where
     ) -> Result<ReplayPage, Failure> {
         let filter = &position.replay.filter;
         // Older events may be partly deleted.
-        let oldest = self.clock.now() - EVENT_RETENTION;
+        let oldest = self.store.retention().oldest(self.clock.now());
         let filter = EventFilter {
             // Events that could not be parsed cannot be processed.
             state: Some(State::Recorded),
-            from: Some(filter.from.map_or(oldest, |from| from.max(oldest))),
+            from: filter.from.max(oldest),
             ..filter.clone()
         };
         let cursor = Some(task.cursor.as_str()).filter(|cursor| !cursor.is_empty());
@@ -166,19 +152,14 @@ pub(crate) fn page_record(task: &ReplayTask) -> PortResult<Record> {
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The worker with its production dependencies.
-pub type ProductionReplayer<C> = Replayer<Repository, Bucket, SqsQueue, C>;
-
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<Consumer<ProductionReplayer<C>, C, R>, Error> {
+pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<Replayer<E>, E>, Error> {
     let bucket = kit.bucket()?;
     let worker = Replayer {
-        store: Repository::of(kit)?,
+        store: kit.repository()?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         queue: kit.queue("QUEUE_URL", None)?,
         clock: kit.clock.clone(),
@@ -192,11 +173,7 @@ pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let consumer = consumer(&kit)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+    runtime::consume(consumer, async |worker| worker.store.prewarm().await)
 }
 
 #[cfg(test)]

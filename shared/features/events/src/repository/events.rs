@@ -1,20 +1,17 @@
 //! Events.
 
-use std::collections::HashMap;
-
 use domain::ports::{Page, PortResult, Recorded};
-use domain::record::{
-    BodyLocation, Direction, EVENT_RETENTION, EventFilter, EventRecord, LastReplay, State,
-    StoredEvent,
-};
 use domain::{EventId, ReplayId, TenantId};
 use jiff::Timestamp;
 use table::{
-    AttributeValue, CancellationReason, Item, Key, cancellation_reasons, corrupt, failed, item,
-    json, ms, n, number, parse, put_refused, refused, s, text, time, ttl,
+    AttributeValue, CancellationReason, Item, ListRange, cancellation_reasons, corrupt, expire,
+    failed, item, json, ms, n, number, parse, s, sortable_micros, text, time,
 };
 
 use super::{Repository, keys};
+use crate::model::{
+    BodyLocation, Direction, EventFilter, EventRecord, LastReplay, State, StoredEvent,
+};
 use crate::ports::{EventLog, EventReader, RecordOutcome};
 
 /// Number of keys per query, if a filter may exclude max of them.
@@ -32,36 +29,41 @@ impl EventLog for Repository {
     ) -> PortResult<RecordOutcome> {
         let operation = "record an event";
         let record = &event.record;
-        let entry = event_item(operation, event)?;
+        let mut entry = event_item(operation, event)?;
+        expire(&mut entry, record.received_at, self.retention());
         if single_use.is_none() && record.state == State::Recorded {
-            let put = self.table.put(entry).condition_expression("attribute_not_exists(pk)").send();
-            return match put.await {
-                Ok(_) => Ok(RecordOutcome::New),
-                Err(error) if put_refused(&error).is_some() => Ok(RecordOutcome::Duplicate),
-                Err(error) => Err(failed(operation, &error)),
-            };
+            return Ok(match self.table.put_once(operation, entry).await? {
+                Recorded::New => RecordOutcome::New,
+                Recorded::Duplicate => RecordOutcome::Duplicate,
+            });
         }
-        let mut writes = vec![self.table.put_new(operation, entry)?];
-        let keep = ttl(record.received_at, EVENT_RETENTION);
+        let mut writes = vec![self.table.put_new(entry).in_transaction(operation)?];
         if record.state == State::Parked {
-            let listed = item(
+            let mut listed = item(
                 &keys::parked_list_entry(&record.tenant, record.id),
                 [
-                    ("gsi1pk", s(keys::parked_of(&record.tenant))),
+                    (
+                        "gsi1pk",
+                        s(keys::parked_of(&record.tenant).partition(&record.id.to_string())),
+                    ),
                     ("gsi1sk", s(place(record))),
-                    ("ttl", keep.clone()),
                 ],
             );
-            writes.push(self.table.put_always(operation, listed)?);
+            expire(&mut listed, record.received_at, self.retention());
+            writes.push(self.table.put(listed).in_transaction(operation)?);
         }
         // This write must be the last one: its cancellation reason is read below.
         if let Some(token) = single_use {
             let hash = EventId::derived(&[token]).to_string();
             let key = keys::single_use_token(&record.tenant, record.provider, &hash);
-            let once = item(&key, [("event", s(record.id.to_string())), ("ttl", keep)]);
-            let free = "attribute_not_exists(pk) OR #event = :event";
-            let values = vec![(":event", s(record.id.to_string()))];
-            writes.push(self.table.put_write(operation, once, Some(free), values)?);
+            let mut once = item(&key, [("event", s(record.id.to_string()))]);
+            expire(&mut once, record.received_at, self.retention());
+            let once = self
+                .table
+                .put(once)
+                .only_if("attribute_not_exists(pk) OR #event = :event")
+                .value(":event", s(record.id.to_string()));
+            writes.push(once.in_transaction(operation)?);
         }
         let Err(error) = self.table.write_all(writes).await else { return Ok(RecordOutcome::New) };
         let reasons = cancellation_reasons(&error);
@@ -86,23 +88,18 @@ impl EventLog for Repository {
         let update = self
             .table
             .update(&keys::event(tenant, event))
-            .update_expression(
-                "SET last_replay = :id, last_replay_at = :now ADD replays :one, replayed_by :ids",
-            )
-            .condition_expression(
+            .set("last_replay = :id, last_replay_at = :now")
+            .add_to("replays :one, replayed_by :ids")
+            .only_if(
                 "attribute_exists(pk) AND (attribute_not_exists(replayed_by) OR \
                  (NOT contains(replayed_by, :id) AND replays < :max))",
             )
-            .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.clone()]))
-            .expression_attribute_values(":id", s(id))
-            .expression_attribute_values(":now", ms(now))
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":max", n(MAX_REPLAYS));
-        match update.send().await {
-            Ok(_) => Ok(Recorded::New),
-            Err(error) if refused(&error).is_some() => Ok(Recorded::Duplicate),
-            Err(error) => Err(failed(operation, &error)),
-        }
+            .value(":ids", AttributeValue::Ss(vec![id.clone()]))
+            .value(":id", s(id))
+            .value(":now", ms(now))
+            .value(":one", n(1))
+            .value(":max", n(MAX_REPLAYS));
+        Ok(update.apply(operation).await?.recorded())
     }
 }
 
@@ -129,8 +126,8 @@ impl EventReader for Repository {
             let matches = self
                 .event_places(operation, tenant, filter, direction, room, page.next.as_deref())
                 .await?;
-            let keys = matches.found.iter().map(|(_, id)| primary(&keys::event(tenant, *id)));
-            let mut items = self.table.read_batch(operation, keys.collect()).await?;
+            let keys = matches.found.iter().map(|(_, id)| keys::event(tenant, *id));
+            let mut items = self.table.read_batch(operation, &keys.collect::<Vec<_>>()).await?;
             for (_, id) in &matches.found {
                 // The item may have been deleted after the index was read.
                 let Some(item) = items.remove(&keys::event(tenant, *id).pk) else { continue };
@@ -167,9 +164,9 @@ impl Repository {
         cursor: Option<&str>,
     ) -> PortResult<Matches> {
         let newest_first = direction == Direction::NewestFirst;
-        let mut low = filter.from.map_or_else(|| "0".to_owned(), keys::event_time);
+        let mut low = filter.from.map_or_else(|| "0".to_owned(), sortable_micros);
         // ':' sorts after the digits.
-        let mut high = filter.to.map_or_else(|| ":".to_owned(), keys::event_time);
+        let mut high = filter.to.map_or_else(|| ":".to_owned(), sortable_micros);
         match cursor {
             Some(cursor) if newest_first => high = high.min(cursor.to_owned()),
             Some(cursor) => low = low.max(cursor.to_owned()),
@@ -178,25 +175,17 @@ impl Repository {
         if low > high {
             return Ok(Matches { found: Vec::new(), next: None });
         }
-        let parent = match filter.state {
+        let of = match filter.state {
             Some(State::Parked) => keys::parked_of(tenant),
             _ => keys::events_of(tenant),
         };
         // One more, because the cursor itself is in the result.
         let needed = i32::try_from(max + 1).unwrap_or(FILTERED_LIMIT);
         let is_unfiltered = filter.provider.is_none() && filter.kind.is_none();
-        let query = self
-            .table
-            .query()
-            .index_name("by_parent")
-            .scan_index_forward(!newest_first)
-            .limit(if is_unfiltered { needed } else { FILTERED_LIMIT })
-            .key_condition_expression("gsi1pk = :parent AND gsi1sk BETWEEN :low AND :high")
-            .expression_attribute_values(":parent", s(parent))
-            .expression_attribute_values(":low", s(low))
-            .expression_attribute_values(":high", s(high));
-        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
-        let places = answer.items().iter().filter_map(|item| text(item, "gsi1sk"));
+        let limit = if is_unfiltered { needed } else { FILTERED_LIMIT };
+        let range = ListRange { low, high, descending: newest_first, limit };
+        let (entries, more) = self.table.list(operation, &of, &range).await?;
+        let places = entries.iter().filter_map(|item| text(item, "gsi1sk"));
         let mut matches = Matches { found: Vec::new(), next: None };
         let mut last = None;
         for place in places.filter(|place| Some(*place) != cursor) {
@@ -212,7 +201,6 @@ impl Repository {
                 matches.found.push((place.to_owned(), id));
             }
         }
-        let more = answer.last_evaluated_key().is_some();
         matches.next = last.filter(|_| more);
         Ok(matches)
     }
@@ -221,10 +209,6 @@ impl Repository {
 /// Returns the sort key of an event in its tenant's lists.
 fn place(record: &EventRecord) -> String {
     keys::event_sort_key(record.received_at, record.provider, record.kind, record.id)
-}
-
-fn primary(key: &Key) -> Item {
-    HashMap::from([("pk".to_owned(), s(&key.pk)), ("sk".to_owned(), s(&key.sk))])
 }
 
 fn event_item(operation: &'static str, event: &StoredEvent) -> PortResult<Item> {
@@ -238,9 +222,8 @@ fn event_item(operation: &'static str, event: &StoredEvent) -> PortResult<Item> 
         [
             ("doc", json(operation, record)?),
             (name, s(body)),
-            ("gsi1pk", s(keys::events_of(&record.tenant))),
+            ("gsi1pk", s(keys::events_of(&record.tenant).partition(&record.id.to_string()))),
             ("gsi1sk", s(place(record))),
-            ("ttl", ttl(record.received_at, EVENT_RETENTION)),
         ],
     ))
 }

@@ -1,26 +1,12 @@
-//! Keys of the table.
-//!
-//! | Item | `pk` | `sk` | Written by |
-//! | --- | --- | --- | --- |
-//! | Event | `T#<tenant>#EVENT#<id>` | `EVENT` | consumer-events, consumer-parked |
-//! | Parked event, list entry | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
-//! | Single-use token of an event | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
-//! | Replay | `T#<tenant>#REPLAY#<id>` | `REPLAY` | api-events, consumer-replay |
-//!
-//! One index, `by_parent`, lists items by parent. It contains only keys, so an update that does not
-//! change them does not write to the index:
-//!
-//! | Item | `gsi1pk` | `gsi1sk` |
-//! | --- | --- | --- |
-//! | Event | `T#<tenant>#EVENTS` | `<microseconds>#<provider>#<kind>#<id>` |
-//! | Parked event, list entry | `T#<tenant>#PARKED` | `<microseconds>#<provider>#<kind>#<id>` |
+//! Keys of the table. The page of the feature lists them.
 
 use std::time::Duration;
 
-use domain::record::Kind;
 use domain::{EventId, Provider, ReplayId, TenantId};
 use jiff::Timestamp;
-use table::Key;
+use table::{Key, List, sortable_micros};
+
+use crate::model::Kind;
 
 /// Retention of replays.
 pub const REPLAY_RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -31,28 +17,26 @@ pub fn event(tenant: &TenantId, id: EventId) -> Key {
     Key::new(format!("T#{tenant}#EVENT#{id}"), "EVENT")
 }
 
-/// Index partition that lists a tenant's events.
+/// Number of shards of a tenant's lists: one tenant may record 3,000 events per second, and a shard
+/// takes 1,000.
+pub const LIST_SHARDS: u8 = 16;
+
+/// List of a tenant's events.
 #[must_use]
-pub fn events_of(tenant: &TenantId) -> String {
-    format!("T#{tenant}#EVENTS")
+pub fn events_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#EVENTS"), LIST_SHARDS)
 }
 
-/// Index partition that lists a tenant's parked events.
+/// List of a tenant's parked events.
 #[must_use]
-pub fn parked_of(tenant: &TenantId) -> String {
-    format!("T#{tenant}#PARKED")
+pub fn parked_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#PARKED"), LIST_SHARDS)
 }
 
 /// Index sort key of an event: by time, followed by the filter fields.
 #[must_use]
 pub fn event_sort_key(at: Timestamp, provider: Provider, kind: Kind, id: EventId) -> String {
-    format!("{}#{provider}#{}#{id}", event_time(at), kind.as_str())
-}
-
-/// Sort key bound: before the events received at `at`, after all earlier events.
-#[must_use]
-pub fn event_time(at: Timestamp) -> String {
-    format!("{:016}", at.as_microsecond().max(0))
+    format!("{}#{provider}#{}#{id}", sortable_micros(at), kind.as_str())
 }
 
 /// Parses the sort key of an event: provider, kind and id.
@@ -81,6 +65,12 @@ pub fn replay(tenant: &TenantId, id: ReplayId) -> Key {
     Key::new(format!("T#{tenant}#REPLAY#{id}"), "REPLAY")
 }
 
+/// Key of one of the places of a tenant's running replays.
+#[must_use]
+pub fn replay_slot(tenant: &TenantId, slot: u32) -> Key {
+    Key::new(format!("T#{tenant}#REPLAYS"), format!("{slot}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,17 +89,18 @@ mod tests {
             (parked_list_entry(&acme, event_id), format!("T#acme#EVENT#evt_{zeros} PARKED")),
             (single_use_token(&acme, p, "ab"), "T#acme#ONCE#whatsapp_cloud#ab ONCE".to_owned()),
             (replay(&acme, replay_id), format!("T#acme#REPLAY#replay_{zeros} REPLAY")),
+            (replay_slot(&acme, 1), "T#acme#REPLAYS 1".to_owned()),
         ];
         for (key, frozen) in rows {
             assert_eq!(format!("{} {}", key.pk, key.sk), frozen);
         }
-        assert_eq!(events_of(&acme), "T#acme#EVENTS");
-        assert_eq!(parked_of(&acme), "T#acme#PARKED");
+        assert_eq!(events_of(&acme), List::sharded("T#acme#EVENTS".to_owned(), 16));
+        assert_eq!(parked_of(&acme), List::sharded("T#acme#PARKED".to_owned(), 16));
         let place = event_sort_key(at, Provider::Stripe, Kind::Other, event_id);
         assert_eq!(place, format!("1700000000123000#stripe#other#evt_{zeros}"));
         assert_eq!(parse_event_sort_key(&place), Some(("stripe", "other", event_id)));
-        assert!(place > event_time(at));
+        assert!(place > sortable_micros(at));
         let later = Timestamp::from_microsecond(at.as_microsecond() + 1).unwrap();
-        assert!(place < event_time(later));
+        assert!(place < sortable_micros(later));
     }
 }

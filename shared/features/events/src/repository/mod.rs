@@ -4,8 +4,11 @@ mod events;
 pub mod keys;
 mod replays;
 
-use runtime::{Error, Kit};
+use domain::Retention;
+use runtime::FeatureRepository;
 use table::Table;
+
+use crate::model::EVENT_RETENTION;
 
 /// Items of the feature.
 #[derive(Clone, Debug)]
@@ -14,22 +17,19 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Creates a repository in `table`.
+    /// Returns how long event records are kept.
     #[must_use]
-    pub fn new(table: Table) -> Self {
-        Self { table }
+    pub fn retention(&self) -> Retention {
+        self.table.retention().unwrap_or(EVENT_RETENTION)
+    }
+}
+
+impl FeatureRepository for Repository {
+    fn new<E>(table_of: &impl Fn(&'static str) -> Result<Table, E>) -> Result<Self, E> {
+        Ok(Self { table: table_of("events")? })
     }
 
-    /// Returns the repository of a function.
-    ///
-    /// # Errors
-    /// If an environment variable is missing.
-    pub fn of<N, C, R>(kit: &Kit<N, C, R>) -> Result<Self, Error> {
-        Ok(Self::new(kit.table("TABLE_NAME")?))
-    }
-
-    /// Opens a connection ahead of the first request. Failures are ignored.
-    pub async fn prewarm(&self) {
+    async fn prewarm(&self) {
         self.table.prewarm().await;
     }
 }

@@ -1,21 +1,25 @@
 //! Progress of replays.
 
-use domain::ports::{PortResult, Recorded};
-use domain::record::{Replay, ReplayPage, ReplayPosition, ReplayStatus};
-use domain::{ReplayId, TenantId};
+use domain::ports::{PortError, PortResult, Recorded};
+use domain::{Fault, ReplayId, TenantId};
 use jiff::Timestamp;
 use table::{
-    Item, corrupt, failed, item, json, ms, n, number, parse, put_refused, refused, s, text, time,
-    ttl,
+    Item, Write, corrupt, failed, in_transaction, item, json, lost_race, ms, n, number, parse, s,
+    text, time, ttl,
 };
 
 use super::{Repository, keys};
-use crate::ports::{ReplayProgress, Replays};
+use crate::model::{MAX_RUNNING_REPLAYS, Replay, ReplayPage, ReplayPosition, ReplayStatus};
+use crate::ports::{ReplayProgress, ReplayStart, Replays};
+
+/// Largest number of attempts to start a replay while others start.
+const MAX_START_ATTEMPTS: usize = 4;
 
 impl Replays for Repository {
-    async fn create_replay(&self, replay: &Replay) -> PortResult<Recorded> {
+    async fn start_replay(&self, replay: &Replay) -> PortResult<ReplayStart> {
         let operation = "create a replay";
-        let item = item(
+        let tenant = &replay.tenant;
+        let new = item(
             &keys::replay(&replay.tenant, replay.id),
             [
                 ("doc", json(operation, replay)?),
@@ -27,13 +31,43 @@ impl Replays for Repository {
                 ("ttl", ttl(replay.created_at, keys::REPLAY_RETENTION)),
             ],
         );
-        let put =
-            self.table.put(item).condition_expression("attribute_not_exists(pk)").send().await;
-        match put {
-            Ok(_) => Ok(Recorded::New),
-            Err(error) if put_refused(&error).is_some() => Ok(Recorded::Duplicate),
-            Err(error) => Err(failed(operation, &error)),
+        for _attempt in 0..MAX_START_ATTEMPTS {
+            let now = replay.created_at;
+            let slots = (0..MAX_RUNNING_REPLAYS).map(|slot| self.slot_holder(tenant, slot, now));
+            let slots = futures::future::try_join_all(slots).await?;
+            let (mut running, mut free) = (Vec::new(), None);
+            for (slot, holder) in (0..).zip(slots) {
+                match holder {
+                    Some((id, true)) => running.push(id),
+                    holder => free = free.or(Some((slot, holder.map(|(ended, _)| ended)))),
+                }
+            }
+            let Some((slot, ended)) = free else { return Ok(ReplayStart::TooMany(running)) };
+            let slot = item(
+                &keys::replay_slot(tenant, slot),
+                [
+                    ("replay", s(replay.id.to_string())),
+                    ("ttl", ttl(replay.created_at, keys::REPLAY_RETENTION)),
+                ],
+            );
+            // A slot changes from one replay to the next in one write, so no two get it.
+            let slot = match ended {
+                None => self.table.put_new(slot),
+                Some(ended) => {
+                    let slot = self.table.put(slot).only_if("#replay = :ended");
+                    slot.value(":ended", s(ended.to_string()))
+                }
+            };
+            let writes = vec![self.table.put_new(new.clone()), slot];
+            match self.table.write_all(in_transaction(operation, writes)?).await {
+                Ok(()) => return Ok(ReplayStart::Started),
+                // Another replay began in the same moment.
+                Err(error) if lost_race(&error) => {}
+                Err(error) => return Err(failed(operation, &error)),
+            }
         }
+        let reason = "other replays began at the same time: try again".to_owned();
+        Err(PortError { operation, reason, fault: Fault::Retryable })
     }
 
     async fn replay(&self, tenant: &TenantId, id: ReplayId) -> PortResult<Option<ReplayPosition>> {
@@ -58,27 +92,16 @@ impl ReplayProgress for Repository {
         };
         let count = |count: u64| n(i64::try_from(count).unwrap_or(i64::MAX));
         let update = self
-            .table
-            .update(&keys::replay(tenant, id))
-            .update_expression(
-                "SET #status = :status, #cursor = :next, came_from = :from, updated_at = :now \
-                 REMOVE reason ADD matched :matched, published :published",
-            )
-            .condition_expression("attribute_exists(pk) AND #cursor = :from AND #status <> :done")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#cursor", "cursor")
-            .expression_attribute_values(":status", s(status.as_str()))
-            .expression_attribute_values(":done", s(ReplayStatus::Done.as_str()))
-            .expression_attribute_values(":next", s(page.next.as_deref().unwrap_or_default()))
-            .expression_attribute_values(":from", s(&page.from))
-            .expression_attribute_values(":now", ms(now))
-            .expression_attribute_values(":matched", count(page.matched))
-            .expression_attribute_values(":published", count(page.published));
-        match update.send().await {
-            Ok(_) => Ok(Recorded::New),
-            Err(error) if refused(&error).is_some() => Ok(Recorded::Duplicate),
-            Err(error) => Err(failed(operation, &error)),
-        }
+            .unfinished_replay(tenant, id, &page.from)
+            .set("#status = :status, #cursor = :next, came_from = :from, updated_at = :now")
+            .remove("reason")
+            .add_to("matched :matched, published :published")
+            .value(":status", s(status.as_str()))
+            .value(":next", s(page.next.as_deref().unwrap_or_default()))
+            .value(":now", ms(now))
+            .value(":matched", count(page.matched))
+            .value(":published", count(page.published));
+        Ok(update.apply(operation).await?.recorded())
     }
 
     async fn record_failure(
@@ -91,22 +114,40 @@ impl ReplayProgress for Repository {
     ) -> PortResult<()> {
         let operation = "record the failure of a replay";
         let update = self
-            .table
+            .unfinished_replay(tenant, id, from)
+            .set("#status = :failed, reason = :reason, updated_at = :now")
+            .value(":failed", s(ReplayStatus::Failed.as_str()))
+            .value(":reason", s(reason))
+            .value(":now", ms(now));
+        update.apply(operation).await.map(|_| ())
+    }
+}
+
+impl Repository {
+    /// Returns the replay that took a slot last, and whether it counts as running at `now`; `None` if
+    /// the slot was never taken.
+    async fn slot_holder(
+        &self,
+        tenant: &TenantId,
+        slot: u32,
+        now: Timestamp,
+    ) -> PortResult<Option<(ReplayId, bool)>> {
+        let operation = "read the running replays";
+        let slot = self.table.read(operation, &keys::replay_slot(tenant, slot)).await?;
+        let Some(slot) = slot else { return Ok(None) };
+        let id = text(&slot, "replay").and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| corrupt(operation, "replay"))?;
+        let holder = self.replay(tenant, id).await?;
+        Ok(Some((id, holder.is_some_and(|holder| holder.replay.counts_as_running(now)))))
+    }
+
+    /// Returns an update of a replay on the condition that it is at `from` and not done.
+    fn unfinished_replay(&self, tenant: &TenantId, id: ReplayId, from: &str) -> Write {
+        self.table
             .update(&keys::replay(tenant, id))
-            .update_expression("SET #status = :failed, reason = :reason, updated_at = :now")
-            .condition_expression("attribute_exists(pk) AND #cursor = :from AND #status <> :done")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#cursor", "cursor")
-            .expression_attribute_values(":failed", s(ReplayStatus::Failed.as_str()))
-            .expression_attribute_values(":done", s(ReplayStatus::Done.as_str()))
-            .expression_attribute_values(":from", s(from))
-            .expression_attribute_values(":reason", s(reason))
-            .expression_attribute_values(":now", ms(now));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if refused(&error).is_some() => Ok(()),
-            Err(error) => Err(failed(operation, &error)),
-        }
+            .only_if("attribute_exists(pk) AND #cursor = :from AND #status <> :done")
+            .value(":from", s(from))
+            .value(":done", s(ReplayStatus::Done.as_str()))
     }
 }
 

@@ -7,25 +7,24 @@ use domain::provider::Channel;
 use domain::task::{MarkReadTask, OutboundAction, OutboundTask, VERSION};
 use domain::tenant::Scope;
 use http::StatusCode;
-use queue::SqsQueue;
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use runtime::digest::sha256;
-use runtime::{Error, Kit};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::messages::cannot_send;
 use crate::Repository;
-use crate::outbound::{Outbound, OutboundQueues};
+use crate::outbound::Outbound;
 use crate::ports::MessageReader;
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Conversations<S, Q> {
+pub struct Conversations<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Outbound queues.
-    pub outbound: Q,
+    pub outbound: Outbound<E::Queue>,
 }
 
 /// Operations of the resource.
@@ -118,7 +117,7 @@ pub const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S: MessageReader, Q: OutboundQueues> Resource for Conversations<S, Q> {
+impl<E: Env> Resource for Conversations<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -155,7 +154,7 @@ impl<S: MessageReader, Q: OutboundQueues> Resource for Conversations<S, Q> {
     }
 }
 
-impl<S: MessageReader, Q: OutboundQueues> Conversations<S, Q> {
+impl<E: Env> Conversations<E> {
     async fn find(
         &self,
         scope: Scope,
@@ -202,11 +201,9 @@ impl<S: MessageReader, Q: OutboundQueues> Conversations<S, Q> {
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C, R>(
-    kit: &Kit<N, C, R>,
-) -> Result<Conversations<Repository, Outbound<SqsQueue>>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Conversations<E>, Error> {
     // Read receipts are small and never need the bucket.
-    Ok(Conversations { store: Repository::of(kit)?, outbound: Outbound::new(kit, None)? })
+    Ok(Conversations { store: kit.repository()?, outbound: Outbound::new(kit, None)? })
 }
 
 /// Serves the resource until Lambda stops the process.
@@ -214,9 +211,5 @@ pub fn resource<N, C, R>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.store.prewarm().await;
-        runtime::api::serve(&kit, resource).await
-    })
+    accounts::rate_limit::serve(resource, async |resource| resource.store.prewarm().await)
 }

@@ -3,57 +3,56 @@
 use std::time::Duration;
 
 use accounts::api::tenants::{check_public_url, check_url};
+use accounts::model::route;
 use accounts::operator_credentials;
 use accounts::ports::{Routes, TenantReader};
-use domain::content::{Call, Content, Interactive, Location, Media, Reaction, Template};
+use domain::content::{
+    Call, Content, Interactive, Location, MAX_CONTENT_BYTES, Media, Reaction, Template,
+};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::failpoint::{self, Failpoint};
 use domain::message::{Direction, Message, Status, Step};
-use domain::ports::{Clock, MediaStore, Publisher, Resolver, Rng};
+use domain::ports::{Clock, MediaStore, Publisher, Rng};
 use domain::provider::Channel;
 use domain::task::{FailoverPlan, SendTask};
 use domain::tenant::Scope;
 use domain::{ConversationId, Integration, IntegrationId, MessageId, TenantId, sender};
 use http::StatusCode;
 use jiff::Timestamp;
-use queue::{Bucket, SqsQueue};
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
 use runtime::digest::sha256;
-use runtime::{Error, Kit, Network};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit, Network};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::body::{MediaKind, SendMedia, SendMessage};
 use super::compat::{self, CompatMessage, CreateCall, SendEndpoint};
-use crate::Repository;
-use crate::outbound::{self, Outbound, OutboundQueues};
+use crate::outbound::{self, Outbound};
 use crate::ports::{MediaState, MessageReader, Outgoing, Reservation};
+use crate::{Repository, model};
 
 /// Lifetime of a queued message: if it is not sent by then, it expires.
 const MESSAGE_TTL: Duration = Duration::from_hours(24);
-/// Maximum content size in bytes: far above every provider's limit and far below that of a
-/// table item.
-const MAX_CONTENT_BYTES: usize = 64 * 1024;
 /// Lifetime of a media link.
 const LINK_LIFETIME: Duration = Duration::from_mins(10);
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Messages<S, A, Q, B, C, R, D> {
+pub struct Messages<E: Env> {
     /// Messages and conversations.
-    pub store: S,
+    pub store: Repository,
     /// Integrations and routes of the tenants.
-    pub accounts: A,
+    pub accounts: accounts::Repository,
     /// Outbound queues.
-    pub outbound: Q,
+    pub outbound: Outbound<E::Queue>,
     /// Media storage.
-    pub media_store: B,
+    pub media_store: E::Bucket,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for ids.
-    pub rng: R,
+    pub rng: E::Rng,
     /// DNS resolver for the hosts of media URLs.
-    pub resolver: D,
+    pub resolver: E::Resolver,
     /// Whether tenants may send media from a private network.
     pub skip_tenant_checks: bool,
 }
@@ -152,16 +151,7 @@ pub const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, A, Q, B, C, R, D> Resource for Messages<S, A, Q, B, C, R, D>
-where
-    S: MessageReader + Outgoing,
-    A: TenantReader + Routes,
-    Q: OutboundQueues,
-    B: MediaStore,
-    C: Clock,
-    R: Rng,
-    D: Resolver,
-{
+impl<E: Env> Resource for Messages<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -198,6 +188,8 @@ struct Target {
     conversation: Option<Conversation>,
     /// Failover plan.
     failover: FailoverPlan,
+    /// The tenant's other integrations for the channel, with those of the failover plan.
+    others: Vec<Integration>,
 }
 
 /// Returns the problem for a provider through which the hub cannot send.
@@ -228,20 +220,12 @@ impl Target {
     }
 }
 
-impl<S, A, Q, B, C, R, D> Messages<S, A, Q, B, C, R, D>
-where
-    S: MessageReader + Outgoing,
-    A: TenantReader + Routes,
-    Q: OutboundQueues,
-    B: MediaStore,
-    C: Clock,
-    R: Rng,
-    D: Resolver,
-{
+impl<E: Env> Messages<E> {
     async fn media(&self, state: Option<MediaState>) -> Result<ApiReply, Problem> {
         match state {
-            Some(MediaState::Stored { key }) => {
-                let url = self.media_store.link(&key, LINK_LIFETIME).await?;
+            Some(MediaState::Stored { key, content_type }) => {
+                let headers = model::headers(&content_type);
+                let url = self.media_store.link(&key, headers, LINK_LIFETIME).await?;
                 let link = MediaLink { url: url.clone(), expires_in: LINK_LIFETIME.as_secs() };
                 let reply = ApiReply::json(StatusCode::FOUND, &link)?;
                 Ok(ApiReply { location: Some(url), ..reply })
@@ -282,7 +266,7 @@ where
         if let Some(reply) = self.first_reply(&tenant, idempotency, now).await? {
             return Ok(reply);
         }
-        let (target, mut content, reply_to) = self.prepare(&tenant, input).await?;
+        let (mut target, mut content, reply_to) = self.prepare(&tenant, input).await?;
         self.check_window(&tenant, &target, &content).await?;
         let provider_reply_to =
             self.resolve_references(&tenant, &target, &mut content, reply_to).await?;
@@ -301,7 +285,7 @@ where
         if size > MAX_CONTENT_BYTES {
             return Err(content_too_large(&content));
         }
-        self.check_trust(request, &target.integration, &content).await?;
+        self.check_trust(request, &mut target, &content).await?;
         let conversation = conversation(&tenant, &target, now);
         let is_known = target.conversation.is_some();
         // Create a new conversation before its first message is queued: nothing creates it later.
@@ -410,21 +394,26 @@ where
 
     /// Rejects media and call URLs in a private network, unless the operator sends them: a public
     /// provider cannot fetch them, and a server in the operator's network must not. Rejects calls
-    /// that could use more of the operator's account than the integration.
+    /// and templates that could use more of the operator's account than the integration, and
+    /// removes integrations that would be used for more from the failover plan.
     async fn check_trust(
         &self,
         request: &ApiRequest,
-        integration: &Integration,
+        target: &mut Target,
         content: &Content,
     ) -> Result<(), Problem> {
         if self.skip_tenant_checks || request.platform().is_ok() {
             return Ok(());
         }
+        operator_credentials::check_content(&target.integration, content)?;
+        let others = &target.others;
+        let is_refused = |id: &IntegrationId| {
+            let mut planned = others.iter().filter(|other| other.id == *id);
+            planned.any(|other| operator_credentials::check_content(other, content).is_err())
+        };
+        target.failover.remaining.retain(|id| !is_refused(id));
         let (field, url) = match content {
-            Content::Call { call } => {
-                operator_credentials::check_call(integration, call)?;
-                ("call.url", call.url.as_deref())
-            }
+            Content::Call { call } => ("call.url", call.url.as_deref()),
             other => ("media.url", other.media().and_then(|media| media.url.as_deref())),
         };
         let Some(url) = url else { return Ok(()) };
@@ -554,6 +543,7 @@ where
             to: conversation.contact.address.clone(),
             conversation: Some(conversation),
             failover,
+            others: candidates,
         })
     }
 
@@ -564,18 +554,18 @@ where
         channel: Option<Channel>,
         integration: Option<IntegrationId>,
     ) -> Result<Target, Problem> {
-        let (integration, channel, failover) = match (integration, channel) {
+        let (integration, channel, failover, others) = match (integration, channel) {
             (None, None) => {
                 let detail = "missing: set it to whatsapp, telegram, sms or voice".to_owned();
                 return Err(Problem::invalid("channel", detail));
             }
             (Some(id), channel) => {
                 let (integration, channel) = self.named(tenant, id, channel).await?;
-                (integration, channel, FailoverPlan::default())
+                (integration, channel, FailoverPlan::default(), Vec::new())
             }
             (None, Some(channel)) => {
-                let (integration, failover) = self.routed(tenant, to, channel).await?;
-                (integration, channel, failover)
+                let (integration, failover, others) = self.routed(tenant, to, channel).await?;
+                (integration, channel, failover, others)
             }
         };
         let to = providers::address(integration.provider, to)
@@ -583,7 +573,7 @@ where
         let account = integration.conversation_account();
         let parties = Parties { tenant, channel, account: &account, counterpart: &to };
         let conversation = self.store.conversation(tenant, parties.conversation()).await?;
-        Ok(Target { integration, channel, account, to, conversation, failover })
+        Ok(Target { integration, channel, account, to, conversation, failover, others })
     }
 
     /// Returns the integration that the request names.
@@ -606,14 +596,15 @@ where
         })
     }
 
-    /// Returns the integration and the failover plan for a message on `channel`: from the tenant's
-    /// route or, without one, the tenant's only integration for the channel.
+    /// Returns the integration, the failover plan and the other integrations for a message on
+    /// `channel`: from the tenant's route or, without one, the tenant's only integration for the
+    /// channel.
     async fn routed(
         &self,
         tenant: &TenantId,
         to: &str,
         channel: Channel,
-    ) -> Result<(Integration, FailoverPlan), Problem> {
+    ) -> Result<(Integration, FailoverPlan, Vec<Integration>), Problem> {
         let (route, integrations) = futures::join!(
             self.accounts.route(tenant, channel),
             self.accounts.integrations_of(tenant)
@@ -628,12 +619,12 @@ where
                 && let Some(position) = candidates.iter().position(|c| c.id == first)
             {
                 let failover = failover(order.collect(), Some(route));
-                return Ok((candidates.swap_remove(position), failover));
+                return Ok((candidates.swap_remove(position), failover, candidates));
             }
         }
         let mut candidates = candidates.into_iter();
         match (candidates.next(), candidates.next()) {
-            (Some(one), None) => Ok((one, FailoverPlan::default())),
+            (Some(one), None) => Ok((one, FailoverPlan::default(), Vec::new())),
             (Some(_), Some(_)) => {
                 let detail =
                     "the tenant has several integrations for this channel: name one".to_owned();
@@ -651,10 +642,10 @@ where
         target: &Target,
         content: &Content,
     ) -> Result<(), Problem> {
-        let has_window = providers::is_windowed(target.integration.provider, target.channel);
-        if !has_window || matches!(content, Content::Template { .. }) {
+        let window = providers::service_window(target.integration.provider, target.channel);
+        let Some(window) = window.filter(|_| !matches!(content, Content::Template { .. })) else {
             return Ok(());
-        }
+        };
         let now = self.clock.now();
         let account = target.integration.conversation_account();
         let conversation = if account == target.account {
@@ -666,7 +657,7 @@ where
                 Parties { tenant, channel: target.channel, account: &account, counterpart: &to };
             self.store.conversation(tenant, parties.conversation()).await?
         };
-        if conversation.is_some_and(|conversation| conversation.in_service_window(now)) {
+        if conversation.is_some_and(|conversation| conversation.in_service_window(now, window)) {
             return Ok(());
         }
         let detail = "the recipient has not written within the last 24 hours, so WhatsApp accepts \
@@ -704,12 +695,14 @@ fn can_send(integration: &Integration, channel: Channel) -> bool {
     sends(integration) && integration.provider.supports(channel)
 }
 
-fn failover(remaining: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> FailoverPlan {
-    let patience = route.map_or(0, |route| route.policy.patience_seconds);
+fn failover(remaining: Vec<IntegrationId>, route: Option<&route::Route>) -> FailoverPlan {
+    let policy = route.map(|route| route.policy);
+    let patience = policy.map_or(0, |policy| policy.patience_seconds);
+    let after_acceptance = policy.is_some_and(|policy| policy.failover_after_acceptance);
     if remaining.is_empty() {
         FailoverPlan::default()
     } else {
-        FailoverPlan { remaining, patience, ..FailoverPlan::default() }
+        FailoverPlan { remaining, patience, after_acceptance, ..FailoverPlan::default() }
     }
 }
 
@@ -845,28 +838,15 @@ fn content(
     }
 }
 
-/// The resource with its production dependencies.
-pub type ProductionMessages<N, C, R> = Messages<
-    Repository,
-    accounts::Repository,
-    Outbound<SqsQueue>,
-    Bucket,
-    C,
-    R,
-    <N as Network>::Resolver,
->;
-
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<ProductionMessages<N, C, R>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Messages<E>, Error> {
     let bucket = kit.bucket()?;
     Ok(Messages {
-        store: Repository::of(kit)?,
-        accounts: accounts::Repository::of(kit)?,
+        store: kit.repository()?,
+        accounts: kit.repository()?,
         outbound: Outbound::new(kit, Some(&bucket))?,
         media_store: bucket,
         clock: kit.clock.clone(),
@@ -881,14 +861,12 @@ pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
+    accounts::rate_limit::serve(resource, async |resource| {
         let queue = async {
             if let Some(queue) = resource.outbound.any() {
                 queue.prewarm().await;
             }
         };
         futures::join!(resource.store.prewarm(), queue);
-        runtime::api::serve(&kit, resource).await
     })
 }

@@ -1,22 +1,21 @@
 //! Consumer of inbound messages: stores the message, its conversation and its media, and notifies
 //! the tenant or queues a job.
 
+use accounts::model::automation::Automation;
 use accounts::ports::Automations;
-use domain::automation::{Automation, NotificationData, NotificationKind};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
 use domain::failpoint::{self, Failpoint};
 use domain::fault::Fault;
 use domain::message::{Direction, Message, Status, Step};
-use domain::ports::{Archive, Clock, MediaStore, PortResult, Publisher, Record, Recorded, Rng};
-use domain::pull::Job;
+use domain::notification::{NotificationData, NotificationKind};
+use domain::ports::{MediaStore, PortResult, Publisher, Record, Recorded};
 use domain::task::{MediaTask, VERSION};
-use domain::{IntegrationId, MessageId, TenantId};
-use queue::{Bucket, SqsQueue};
+use domain::{IntegrationId, JobId, MessageId, TenantId};
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::telemetry::{self, Metric};
-use runtime::{Consumer, Error, Kit, archive};
+use runtime::{AwsEnv, Consumer, Env, Error, FeatureRepository, Kit, archive};
 
 use crate::Repository;
 use crate::notify::notify;
@@ -25,32 +24,27 @@ use crate::ports::{EnqueueJob, Inbox, MediaLog, MediaState};
 /// Maximum size of a content in the table: an item may have 400 KB, and a notification with the
 /// content must fit into a queue record. A larger content is stored as the message's media.
 const MAX_CONTENT_BYTES: usize = 150 * 1024;
+/// Content type of a content that is stored as media.
+const CONTENT_TYPE: &str = "application/json";
 
-/// Consumer worker and its dependencies.
+/// Consumer worker and its dependencies. `J` queues jobs.
 #[derive(Debug)]
-pub struct Inbound<S, A, J, B, P> {
+pub struct Inbound<J, E: Env> {
     /// Messages and conversations.
-    pub store: S,
+    pub store: Repository,
     /// Automations of the tenants.
-    pub accounts: A,
+    pub accounts: accounts::Repository,
     /// Jobs for the tenants' workers.
     pub jobs: J,
     /// Archive of raw events, and storage for contents that are too large for the table.
-    pub bucket: B,
+    pub bucket: E::Bucket,
     /// Notification queue.
-    pub automation: P,
+    pub automation: E::Queue,
     /// Queue of media to download.
-    pub media: P,
+    pub media: E::Queue,
 }
 
-impl<S, A, J, B, P> Worker for Inbound<S, A, J, B, P>
-where
-    S: Inbox + MediaLog,
-    A: Automations,
-    J: EnqueueJob,
-    B: Archive + MediaStore,
-    P: Publisher,
-{
+impl<J: EnqueueJob, E: Env> Worker for Inbound<J, E> {
     type Task = InboundEvent;
 
     async fn process_batch(&self, tasks: &[&InboundEvent]) -> Result<(), Failure> {
@@ -72,7 +66,7 @@ where
         if let Some(file) = &file {
             let key = self.bucket.key(&event.tenant, message.id);
             let bytes = bytes::Bytes::copy_from_slice(file.as_bytes());
-            self.bucket.put(&key, Some("application/json"), bytes).await?;
+            self.bucket.put(&key, CONTENT_TYPE, bytes).await?;
         }
         // Store the message first: it is the deduplication record. Everything after it is
         // idempotent, so a crash in between loses nothing.
@@ -94,7 +88,7 @@ where
         }
         if file.is_some() {
             let key = self.bucket.key(&event.tenant, message.id);
-            let state = MediaState::Stored { key };
+            let state = MediaState::Stored { key, content_type: CONTENT_TYPE.to_owned() };
             self.store.set_media(&event.tenant, message.id, &state).await?;
         }
         let (conversation, automation) = futures::join!(
@@ -111,7 +105,7 @@ where
     }
 }
 
-impl<S, A, J: EnqueueJob, B, P: Publisher> Inbound<S, A, J, B, P> {
+impl<J: EnqueueJob, E: Env> Inbound<J, E> {
     /// Dispatches the message to the tenant's automation: as a notification or as a job.
     async fn dispatch(
         &self,
@@ -120,10 +114,10 @@ impl<S, A, J: EnqueueJob, B, P: Publisher> Inbound<S, A, J, B, P> {
         conversation: Conversation,
     ) -> PortResult<()> {
         if let Automation::Pull(pull) = automation {
-            let task = Job::new(message, pull.time_to_live());
-            let queued = self.jobs.enqueue_job(&task).await?;
+            let queued = self.jobs.enqueue_job(message, pull.time_to_live()).await?;
             let new = queued == Recorded::New;
-            tracing::info!(tenant = %task.tenant, job_id = %task.id, new, "job queued");
+            let job_id = JobId::of(message.id);
+            tracing::info!(tenant = %message.tenant, %job_id, new, "job queued");
             return Ok(());
         }
         let data = NotificationData {
@@ -147,7 +141,7 @@ fn message(
         .map_err(|_| Failure::retry("the content cannot be written as JSON"))?;
     let (content, file) = if content.len() > MAX_CONTENT_BYTES {
         let media = Media {
-            mime_type: Some("application/json".to_owned()),
+            mime_type: Some(CONTENT_TYPE.to_owned()),
             filename: Some(format!("{}.json", inbound.content.kind())),
             size: Some(content.len() as u64),
             ..Media::default()
@@ -270,23 +264,19 @@ async fn queue_media<P: Publisher>(
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
 
-/// The worker with its production dependencies; `J` queues jobs.
-pub type ProductionInbound<J> = Inbound<Repository, accounts::Repository, J, Bucket, SqsQueue>;
-
-/// Builds the consumer from the kit. `jobs` queues jobs for the tenants' workers.
+/// Builds the consumer from the kit. `J` queues jobs for the tenants' workers.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<J: EnqueueJob, N, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-    jobs: J,
-) -> Result<Consumer<ProductionInbound<J>, C, R>, Error> {
+pub fn consumer<J: EnqueueJob + FeatureRepository, E: AwsEnv>(
+    kit: &Kit<E>,
+) -> Result<Consumer<Inbound<J, E>, E>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = Inbound {
-        store: Repository::of(kit)?,
-        accounts: accounts::Repository::of(kit)?,
-        jobs,
+        store: kit.repository()?,
+        accounts: kit.repository()?,
+        jobs: kit.repository()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
         // A media id is small and never needs the bucket.
         media: kit.queue("MEDIA_QUEUE_URL", None)?,
@@ -295,14 +285,10 @@ pub fn consumer<J: EnqueueJob, N, C: Clock + Clone, R: Rng + Clone>(
     runtime::consumer(kit, worker, 12, false)
 }
 
-/// Serves the consumer until Lambda stops the process. `jobs` builds the queue of jobs.
+/// Serves the consumer until Lambda stops the process. `J` queues jobs for the tenants' workers.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn run<J: EnqueueJob + 'static>(jobs: fn(&Kit) -> Result<J, Error>) -> Result<(), Error> {
-    runtime::start(async move |kit| {
-        let consumer = consumer(&kit, jobs(&kit)?)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+pub fn run<J: EnqueueJob + FeatureRepository>() -> Result<(), Error> {
+    runtime::consume(consumer::<J, _>, async |worker| worker.store.prewarm().await)
 }

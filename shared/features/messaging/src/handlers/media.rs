@@ -4,19 +4,18 @@
 use bytes::Bytes;
 use domain::fault::{Classify, ErrorFormat, Fault};
 use domain::integration::Integration;
-use domain::ports::{Clock, CredentialReader, Directory, Freshness, MediaStore, Rng};
-use domain::sender::{MediaRequest, MediaSource, MessageSender, RefusalScope, SendError};
+use domain::ports::{CredentialReader, Directory, Freshness, MediaStore};
+use domain::sender::{MediaRequest, MediaSource, RefusalScope, SendError};
 use domain::task::MediaTask;
 use http::StatusCode;
 use jiff::Timestamp;
-use queue::Bucket;
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::{
-    CachedDirectory, Consumer, Error, HttpClient, Kit, Network, SecretsManagerCredentials,
+    AwsEnv, CachedDirectory, Consumer, Env, Error, FeatureRepository, HttpClient, Kit, Network,
 };
 
-use crate::Repository;
 use crate::ports::{MediaLog, MediaState, MessageReader};
+use crate::{Repository, model};
 
 /// Maximum number of receives while a provider requests waits. It is one less than the queue's own
 /// limit, so that the download is recorded as failed and does not end in the dead-letter queue.
@@ -24,27 +23,20 @@ const MAX_WAITS: u32 = 9;
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct MediaFetcher<S, D, V, B, T> {
+pub struct MediaFetcher<E: Env> {
     /// DynamoDB table.
-    pub store: S,
+    pub store: Repository,
     /// Directory of integrations.
-    pub directory: D,
+    pub directory: CachedDirectory<accounts::Repository, E::Clock>,
     /// Credential store.
-    pub credential_store: V,
+    pub credential_store: E::Credentials,
     /// Media storage.
-    pub media_store: B,
+    pub media_store: E::Bucket,
     /// HTTP client for requests to the provider.
-    pub http_client: T,
+    pub http_client: E::HttpClient,
 }
 
-impl<S, D, V, B, T> Worker for MediaFetcher<S, D, V, B, T>
-where
-    S: MessageReader + MediaLog,
-    D: Directory,
-    V: CredentialReader,
-    B: MediaStore,
-    T: HttpClient,
-{
+impl<E: Env> Worker for MediaFetcher<E> {
     type Task = MediaTask;
 
     async fn work(&self, task: &MediaTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
@@ -89,12 +81,7 @@ where
     }
 }
 
-impl<S, D, V, B, T> MediaFetcher<S, D, V, B, T>
-where
-    V: CredentialReader,
-    B: MediaStore,
-    T: HttpClient,
-{
+impl<E: Env> MediaFetcher<E> {
     /// Downloads a file. If the provider rejects the credentials, tries once more with freshly read
     /// ones, because they may just have been changed.
     async fn fetch(
@@ -122,14 +109,12 @@ where
         // Retry after a failure of the credential store.
         let credentials = self.credential_store.credentials(integration, freshness).await;
         let credentials = credentials.map_err(|_| SendError::Connect)?;
-        let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
-        let sender = sender.sender(integration, &credentials)?;
-        let sender: &dyn MessageSender = sender.as_ref();
-        let request = match sender.locate_media(&task.provider_media_id)? {
+        let fetcher = providers::media_fetcher(integration, &credentials)?;
+        let request = match fetcher.locate_media(&task.provider_media_id)? {
             MediaRequest::Download(request) => request,
             MediaRequest::Lookup(request) => {
                 let located = self.http_client.call(request).await?;
-                match sender.fetch_media(&located)? {
+                match fetcher.fetch_media(&located)? {
                     MediaSource::Download(request) => request,
                     MediaSource::Inline(file) => return self.keep(task, file).await,
                 }
@@ -150,36 +135,26 @@ where
 
     async fn keep(&self, task: &MediaTask, file: Bytes) -> Result<MediaState, SendError> {
         let key = self.media_store.key(&task.tenant, task.message);
-        let put = self.media_store.put(&key, task.mime_type.as_deref(), file).await;
+        let content_type = model::content_type(&file, task.mime_type.as_deref());
+        let put = self.media_store.put(&key, content_type, file).await;
         put.map_err(|_| SendError::Connect)?;
-        Ok(MediaState::Stored { key })
+        Ok(MediaState::Stored { key, content_type: content_type.to_owned() })
     }
 }
-
-/// The worker with its production dependencies.
-pub type ProductionMediaFetcher<N, C> = MediaFetcher<
-    Repository,
-    CachedDirectory<accounts::Repository, C>,
-    SecretsManagerCredentials<C>,
-    Bucket,
-    <N as Network>::HttpClient,
->;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<Consumer<ProductionMediaFetcher<N, C>, C, R>, Error> {
+pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<MediaFetcher<E>, E>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = MediaFetcher {
-        directory: CachedDirectory::new(accounts::Repository::of(kit)?, kit.clock.clone()),
+        directory: CachedDirectory::new(kit.repository()?, kit.clock.clone()),
         credential_store: kit.credential_store()?,
         media_store: bucket,
         http_client: kit.network.file_http_client(),
-        store: Repository::of(kit)?,
+        store: kit.repository()?,
     };
     runtime::consumer(kit, worker, 30, false)
 }
@@ -189,9 +164,5 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let consumer = consumer(&kit)?;
-        consumer.worker.store.prewarm().await;
-        runtime::consume(consumer).await
-    })
+    runtime::consume(consumer, async |worker| worker.store.prewarm().await)
 }

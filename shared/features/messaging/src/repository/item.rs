@@ -76,7 +76,7 @@ pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<M
             message.history.push(step);
         }
     }
-    Ok(message)
+    Ok(message.repaired())
 }
 
 /// Returns the integration that the message was handed over to, if it was.
@@ -89,7 +89,10 @@ pub(crate) fn read_media(item: &Item) -> Option<MediaState> {
     let value = || text(item, "media_value").unwrap_or_default().to_owned();
     match text(item, "media_state")? {
         "pending" => Some(MediaState::Pending),
-        "stored" => Some(MediaState::Stored { key: value() }),
+        "stored" => {
+            let content_type = text(item, "media_type").unwrap_or_default().to_owned();
+            Some(MediaState::Stored { key: value(), content_type })
+        }
         _ => Some(MediaState::Failed { code: value() }),
     }
 }

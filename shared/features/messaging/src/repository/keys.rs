@@ -1,26 +1,10 @@
-//! Keys of the table.
-//!
-//! | Item | `pk` | `sk` | Written by |
-//! | --- | --- | --- | --- |
-//! | Conversation | `T#<tenant>#C#<id>` | `CONV` | consumer-inbound, api-messages |
-//! | Message | `T#<tenant>#MSG#<id>` | `MSG` | all functions that handle messages |
-//! | Message by provider message id | `T#<tenant>#REF#<provider>#<provider message id>` | `REF` | senders |
-//! | Idempotency key | `T#<tenant>#IDEM#<hash>` | `IDEM` | api-messages |
-//! | Rate limit counter | `T#<tenant>#PACE#<identity>#<window>` | `PACE` | senders |
-//!
-//! One index, `by_parent`, lists items by parent. It contains only keys, so an update that does not
-//! change them does not write to the index:
-//!
-//! | Item | `gsi1pk` | `gsi1sk` |
-//! | --- | --- | --- |
-//! | Message | `T#<tenant>#C#<conversation>` | `<microseconds>#<id>` |
-//! | Conversation | `T#<tenant>#CONVS` | `<hour>#<id>` |
+//! Keys of the table. The page of the feature lists them.
 
 use std::time::Duration;
 
-use domain::{ConversationId, MessageId, Provider, TenantId};
+use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
-use table::Key;
+use table::{Key, List, sortable_micros};
 
 /// Retention of provider message ids.
 pub const REFERENCE_RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -49,6 +33,18 @@ pub fn reference(tenant: &TenantId, provider: Provider, provider_message_id: &st
     Key::new(format!("T#{tenant}#REF#{provider}#{provider_message_id}"), "REF")
 }
 
+/// Key of the item that maps a provider message id of a custom integration to the message id: two
+/// custom integrations may have equal ids.
+#[must_use]
+pub fn custom_reference(
+    tenant: &TenantId,
+    integration: IntegrationId,
+    provider_message_id: &str,
+) -> Key {
+    let sk = format!("REF#{integration}");
+    Key::new(reference(tenant, Provider::Custom, provider_message_id).pk, sk)
+}
+
 /// Key of an idempotency key.
 #[must_use]
 pub fn idempotency(tenant: &TenantId, hash: &str) -> Key {
@@ -70,13 +66,17 @@ pub fn messages_of(tenant: &TenantId, conversation: ConversationId) -> String {
 /// Index sort key of a message: by time, then by id.
 #[must_use]
 pub fn message_sort_key(at: Timestamp, id: MessageId) -> String {
-    format!("{:016}#{id}", at.as_microsecond())
+    format!("{}#{id}", sortable_micros(at))
 }
 
-/// Index partition that lists a tenant's conversations.
+/// Number of shards of a tenant's list of conversations: 3,000 conversations per second may become
+/// active, each is two writes if it was active before, and a shard takes 1,000.
+pub const LIST_SHARDS: u8 = 16;
+
+/// List of a tenant's conversations.
 #[must_use]
-pub fn conversations_of(tenant: &TenantId) -> String {
-    format!("T#{tenant}#CONVS")
+pub fn conversations_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#CONVS"), LIST_SHARDS)
 }
 
 /// Index sort key of a conversation: by the hour of its last activity, so that the index is
@@ -98,11 +98,13 @@ mod tests {
         let zeros = "00000000000000000000000000";
         let conv: ConversationId = format!("conv_{zeros}").parse().unwrap();
         let msg: MessageId = format!("msg_{zeros}").parse().unwrap();
+        let int: IntegrationId = format!("int_{zeros}").parse().unwrap();
         let p = Provider::WhatsappCloud;
         let rows = [
             (conversation(&acme, conv), format!("T#acme#C#conv_{zeros} CONV")),
             (message(&acme, msg), format!("T#acme#MSG#msg_{zeros} MSG")),
             (reference(&acme, p, "wamid.1"), "T#acme#REF#whatsapp_cloud#wamid.1 REF".to_owned()),
+            (custom_reference(&acme, int, "7"), format!("T#acme#REF#custom#7 REF#int_{zeros}")),
             (idempotency(&acme, "ab"), "T#acme#IDEM#ab IDEM".to_owned()),
             (rate_limit(&acme, "number:1", 17), "T#acme#PACE#number:1#17 PACE".to_owned()),
         ];
@@ -111,7 +113,7 @@ mod tests {
         }
         assert_eq!(messages_of(&acme, conv), format!("T#acme#C#conv_{zeros}"));
         assert_eq!(message_sort_key(at, msg), format!("1700000000123000#msg_{zeros}"));
-        assert_eq!(conversations_of(&acme), "T#acme#CONVS");
+        assert_eq!(conversations_of(&acme), List::sharded("T#acme#CONVS".to_owned(), 16));
         assert_eq!(conversation_sort_key(at, conv), format!("0472222#conv_{zeros}"));
     }
 }

@@ -4,7 +4,7 @@ use domain::conversation::Conversation;
 use domain::message::Message;
 use domain::ports::{Page, PortResult};
 use domain::{ConversationId, MessageId, TenantId};
-use table::{Item, corrupt, parse, text, time};
+use table::{Item, List, corrupt, parse, text, time};
 
 use super::item::{read_media, read_message};
 use super::{Repository, keys};
@@ -41,8 +41,8 @@ impl MessageReader for Repository {
         cursor: Option<&str>,
     ) -> PortResult<Page<Message>> {
         let operation = "list messages";
-        let parent = keys::messages_of(tenant, conversation);
-        let page = self.table.children(operation, parent, limit, cursor).await?;
+        let list = List::new(keys::messages_of(tenant, conversation));
+        let page = self.table.children(operation, &list, limit, cursor).await?;
         let items = page.items.iter().map(|item| read_message(operation, item));
         Ok(Page { items: items.collect::<PortResult<_>>()?, next: page.next })
     }
@@ -54,8 +54,8 @@ impl MessageReader for Repository {
         cursor: Option<&str>,
     ) -> PortResult<Page<Conversation>> {
         let operation = "list conversations";
-        let page =
-            self.table.children(operation, keys::conversations_of(tenant), limit, cursor).await?;
+        let list = keys::conversations_of(tenant);
+        let page = self.table.children(operation, &list, limit, cursor).await?;
         let items = page.items.iter().map(|item| read_conversation(operation, item));
         let mut items = items.collect::<PortResult<Vec<_>>>()?;
         items.sort_by_key(|conversation| std::cmp::Reverse(conversation.last_activity_at));

@@ -8,7 +8,8 @@ mod outbox;
 mod outgoing;
 mod receipts;
 
-use runtime::{Error, Kit};
+use domain::Retention;
+use runtime::FeatureRepository;
 use table::Table;
 
 /// Items of the feature.
@@ -18,22 +19,18 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Creates a repository in `table`.
-    #[must_use]
-    pub fn new(table: Table) -> Self {
-        Self { table }
+    /// Returns how long messages are kept.
+    fn retention(&self) -> Retention {
+        self.table.retention().unwrap_or(Retention::FOREVER)
+    }
+}
+
+impl FeatureRepository for Repository {
+    fn new<E>(table_of: &impl Fn(&'static str) -> Result<Table, E>) -> Result<Self, E> {
+        Ok(Self { table: table_of("messaging")? })
     }
 
-    /// Returns the repository of a function.
-    ///
-    /// # Errors
-    /// If an environment variable is missing.
-    pub fn of<N, C, R>(kit: &Kit<N, C, R>) -> Result<Self, Error> {
-        Ok(Self::new(kit.table("TABLE_NAME")?))
-    }
-
-    /// Opens a connection ahead of the first request. Failures are ignored.
-    pub async fn prewarm(&self) {
+    async fn prewarm(&self) {
         self.table.prewarm().await;
     }
 }

@@ -2,22 +2,26 @@
 
 use std::time::Duration;
 
-use domain::TenantId;
 use domain::failpoint::{self, Failpoint};
 use domain::message::{Message, Status, Step};
 use domain::ports::PortResult;
-use domain::sender::RateLimit;
+use domain::sender::{Accepted, RateLimit};
 use domain::task::{HandedOver, SendTask};
+use domain::{Provider, TenantId};
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use table::{
-    AttributeValue, Item, Key, ReturnValue, ReturnValuesOnConditionCheckFailure,
-    UpdateItemFluentBuilder, VERSION, corrupt, failed, item, json, ms, n, number, refused, s, text,
-    time, ttl,
+    AttributeValue, Item, Key, Lease, LeaseRequest, TakeOver, VERSION, Write, Written, attempt,
+    corrupt, item, json, ms, n, number, s, text, ttl,
 };
 
 use super::item::{document, handed_over, read_message, steps};
 use super::{Repository, keys};
-use crate::ports::{Claim, Outbox};
+use crate::ports::{AttemptEnd, Claim, Outbox};
+
+/// A message that waits is queued, and one that has a holder is being sent.
+const LEASE: Lease =
+    Lease { state: "status", waiting: Status::Queued.as_str(), held: Status::Sending.as_str() };
 
 impl Outbox for Repository {
     async fn claim(
@@ -30,120 +34,106 @@ impl Outbox for Repository {
     ) -> PortResult<Claim> {
         let operation = "claim a message";
         let message = &task.message;
-        // The message may not be stored yet, although the API has accepted it. The queue record
-        // contains all of it.
-        let mut condition = if failpoint::is_active(Failpoint::LeaseIgnored) {
-            "attribute_not_exists(pk) OR #status IN (:queued, :sending)".to_owned()
-        } else {
-            "attribute_not_exists(pk) OR #status = :queued".to_owned()
+        let request = LeaseRequest {
+            now,
+            duration: lease,
+            token: Some(token),
+            // The message may not be stored yet, although the API has accepted it. The queue record
+            // contains all of it.
+            may_create: true,
+            if_waiting: None,
+            take_over: if retake { TakeOver::Always } else { TakeOver::Never },
         };
-        if retake {
-            condition.push_str(" OR (#status = :sending AND lease_until < :now)");
-        }
-        // A record that is older than a handover must not claim the message.
-        let generation = task.failover.generation;
-        let condition = match generation {
-            0 => format!("({condition}) AND attribute_not_exists(generation)"),
-            _ => format!("({condition}) AND generation = :generation"),
-        };
-        let mut update = self
+        let update = self
             .table
             .update(&keys::message(&message.tenant, message.id))
-            .update_expression(
-                "SET doc = if_not_exists(doc, :doc), v = if_not_exists(v, :v), \
+            .set(
+                "doc = if_not_exists(doc, :doc), v = if_not_exists(v, :v), \
                  gsi1pk = if_not_exists(gsi1pk, :gsi1pk), gsi1sk = if_not_exists(gsi1sk, :gsi1sk), \
-                 history = if_not_exists(history, :history), #status = :sending, #rank = :rank, \
-                 #token = :token, lease_until = :until, claimed_at = :claimed, \
-                 attempt = if_not_exists(attempt, :zero) + :one",
+                 history = if_not_exists(history, :history), #rank = :rank, claimed_at = :claimed",
             )
-            .condition_expression(condition)
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_names("#token", "token")
-            .expression_attribute_values(":doc", document(operation, message)?)
-            .expression_attribute_values(":v", n(VERSION))
-            .expression_attribute_values(
-                ":gsi1pk",
-                s(keys::messages_of(&message.tenant, message.conversation)),
-            )
-            .expression_attribute_values(
-                ":gsi1sk",
-                s(keys::message_sort_key(message.created_at, message.id)),
-            )
-            .expression_attribute_values(":history", steps(operation, &message.history)?)
-            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
-            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
-            .expression_attribute_values(":rank", n(Status::Sending.rank()))
-            .expression_attribute_values(":token", s(token))
-            .expression_attribute_values(":until", ms(now + lease))
-            .expression_attribute_values(":claimed", ms(now))
-            .expression_attribute_values(":zero", n(0))
-            .expression_attribute_values(":one", n(1))
-            .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if retake {
-            update = update.expression_attribute_values(":now", ms(now));
-        }
-        if generation > 0 {
-            update = update.expression_attribute_values(":generation", n(generation));
-        }
-        let error = match update.send().await {
-            Ok(answer) => {
-                let attempt = answer.attributes.as_ref().and_then(attempt);
-                let attempt = attempt.ok_or_else(|| corrupt(operation, "attempt"))?;
+            .value(":doc", document(operation, message)?)
+            .value(":v", n(VERSION))
+            .value(":gsi1pk", s(keys::messages_of(&message.tenant, message.conversation)))
+            .value(":gsi1sk", s(keys::message_sort_key(message.created_at, message.id)))
+            .value(":history", steps(operation, &message.history)?)
+            .value(":rank", n(Status::Sending.rank()))
+            .value(":claimed", ms(now))
+            .return_updated()
+            .return_refused();
+        let update = match self.retention().period() {
+            Some(period) => update
+                .set("#ttl = if_not_exists(#ttl, :ttl)")
+                .value(":ttl", ttl(message.created_at, period)),
+            None => update,
+        };
+        let update = match task.standby() {
+            Some(standby) => {
+                update.set("standby = :standby").value(":standby", json(operation, &standby)?)
+            }
+            None => update,
+        };
+        let update = if retake {
+            // Only an attempt that was interrupted has left the time of its claim.
+            update
+                .set("in_doubt_at = if_not_exists(in_doubt_at, :claimed)")
+                .only_if("attribute_exists(claimed_at)")
+        } else {
+            update
+        };
+        // A record that is older than a handover must not claim the message.
+        let generation = task.failover.generation;
+        let update = match generation {
+            0 => update.only_if("attribute_not_exists(generation)"),
+            _ => update.only_if("generation = :generation").value(":generation", n(generation)),
+        };
+        let item = match LEASE.claim(update, &request).apply(operation).await? {
+            Written::Done(item) => {
+                let attempt = attempt(&item).ok_or_else(|| corrupt(operation, "attempt"))?;
                 return Ok(Claim::Granted { attempt });
             }
-            Err(error) => error,
+            Written::Refused(item) => item,
         };
-        match refused(&error) {
-            Some(item)
-                if is_open(item)
-                    && number(item, "generation").unwrap_or(0) > i64::from(generation) =>
-            {
-                let to = handed_over(operation, item)?;
-                let to = to.ok_or_else(|| corrupt(operation, "handed_over"))?;
-                Ok(Claim::HandedOver(Box::new(to)))
-            }
-            Some(item) if text(item, "status") == Some(Status::Sending.as_str()) => {
-                let attempt = attempt(item).ok_or_else(|| corrupt(operation, "attempt"))?;
-                let holder = text(item, "token").unwrap_or_default();
-                let until = time(item, "lease_until").unwrap_or(now);
-                Ok(if holder == token {
-                    // Our own claim, whose response was lost.
-                    Claim::Granted { attempt }
-                } else if until >= now {
-                    Claim::Held { until }
-                } else {
-                    Claim::Interrupted { attempt, token: holder.to_owned() }
-                })
-            }
-            Some(item) => Ok(Claim::Settled(Box::new(read_message(operation, item)?))),
-            None => Err(failed(operation, &error)),
+        if is_open(&item) && number(&item, "generation").unwrap_or(0) > i64::from(generation) {
+            let to = handed_over(operation, &item)?;
+            let to = to.ok_or_else(|| corrupt(operation, "handed_over"))?;
+            return Ok(Claim::HandedOver(Box::new(to)));
         }
+        if text(&item, "status") != Some(Status::Sending.as_str()) {
+            return Ok(Claim::Settled(Box::new(read_message(operation, &item)?)));
+        }
+        let holder = LEASE.holder(&item).ok_or_else(|| corrupt(operation, "attempt"))?;
+        let held_by = holder.token.unwrap_or_default();
+        Ok(if held_by == token {
+            // Our own claim, whose response was lost.
+            Claim::Granted { attempt: holder.attempt }
+        } else if holder.until >= now {
+            Claim::Held { until: holder.until }
+        } else {
+            Claim::Interrupted { attempt: holder.attempt, token: held_by }
+        })
     }
 
     async fn release(
         &self,
         message: &Message,
         token: &str,
-        transitions: &[Step],
+        ended: AttemptEnd<'_>,
     ) -> PortResult<()> {
         let operation = "release a message";
-        let counted = !transitions.is_empty();
         // If the claim is no longer ours, there is nothing to release.
-        self.release_claim(operation, message, token, transitions, counted, None).await.map(|_| ())
+        self.release_claim(operation, message, token, ended, None).await.map(|_| ())
     }
 
     async fn hand_over(
         &self,
         message: &Message,
         token: &str,
-        transitions: &[Step],
-        counted: bool,
+        ended: AttemptEnd<'_>,
         to: &HandedOver,
     ) -> PortResult<bool> {
         let operation = "hand a message over";
-        self.release_claim(operation, message, token, transitions, counted, Some(to)).await
+        self.release_claim(operation, message, token, ended, Some(to)).await
     }
 
     async fn settle(
@@ -151,21 +141,31 @@ impl Outbox for Repository {
         message: &Message,
         token: &str,
         transitions: &[Step],
-        provider_message_id: Option<&str>,
+        accepted: Option<&Accepted>,
     ) -> PortResult<Option<Message>> {
         let operation = "settle a message";
-        if let Some(provider_message_id) = provider_message_id {
-            // Write the reference first: after the message is settled, nothing writes it.
-            let now = transitions.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
+        // Write the references first: after the message is settled, nothing writes them.
+        let now = transitions.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
+        let ids = accepted.into_iter().flat_map(Accepted::provider_message_ids);
+        let references = ids.map(|provider_message_id| {
+            let tenant = &message.tenant;
+            let key = match message.provider {
+                Provider::Custom => {
+                    keys::custom_reference(tenant, message.integration, provider_message_id)
+                }
+                provider => keys::reference(tenant, provider, provider_message_id),
+            };
             let reference = item(
-                &keys::reference(&message.tenant, message.provider, provider_message_id),
+                &key,
                 [
                     ("message", s(message.id.to_string())),
                     ("ttl", ttl(now, keys::REFERENCE_RETENTION)),
                 ],
             );
-            self.table.put(reference).send().await.map_err(|error| failed(operation, &error))?;
-        }
+            self.table.put(reference).apply(operation)
+        });
+        try_join_all(references).await?;
+        let provider_message_id = accepted.map(Accepted::provider_message_id);
         self.settle_item(operation, message, token, transitions, provider_message_id).await
     }
 
@@ -181,24 +181,18 @@ impl Outbox for Repository {
         let counted = self
             .table
             .update(&keys::rate_limit(tenant, &rate_limit.identity, window))
-            .update_expression("SET #ttl = :ttl ADD #n :one")
-            .condition_expression("attribute_not_exists(#n) OR #n < :limit")
-            .expression_attribute_names("#n", "n")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":limit", n(rate_limit.messages))
-            .expression_attribute_values(":ttl", ttl(now, keys::RATE_LIMIT_RETENTION))
-            .send()
-            .await;
-        match counted {
-            Ok(_) => Ok(None),
-            Err(error) if refused(&error).is_some() => {
-                let end = (window + length) * 1000;
-                let wait = u64::try_from(end - now.as_millisecond()).unwrap_or(1);
-                Ok(Some(Duration::from_millis(wait.max(1))))
-            }
-            Err(error) => Err(failed(operation, &error)),
+            .set("#ttl = :ttl")
+            .add_to("#n :one")
+            .only_if("attribute_not_exists(#n) OR #n < :limit")
+            .value(":one", n(1))
+            .value(":limit", n(rate_limit.messages))
+            .value(":ttl", ttl(now, keys::RATE_LIMIT_RETENTION));
+        if counted.apply(operation).await?.is_done() {
+            return Ok(None);
         }
+        let end = (window + length) * 1000;
+        let wait = u64::try_from(end - now.as_millisecond()).unwrap_or(1);
+        Ok(Some(Duration::from_millis(wait.max(1))))
     }
 }
 
@@ -208,8 +202,14 @@ fn is_open(item: &Item) -> bool {
     matches!(status, Some(Status::Queued | Status::Sending))
 }
 
-fn attempt(item: &Item) -> Option<u32> {
-    number(item, "attempt")?.try_into().ok()
+/// Returns whether a status says that the message was not sent.
+const fn is_unsent(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::Expired)
+}
+
+/// Adds the end of the claim to an update.
+fn end_claim(update: Write) -> Write {
+    Lease::end(update).remove("claimed_at")
 }
 
 impl Repository {
@@ -219,46 +219,34 @@ impl Repository {
         operation: &'static str,
         message: &Message,
         token: &str,
-        transitions: &[Step],
-        counted: bool,
+        ended: AttemptEnd<'_>,
         to: Option<&HandedOver>,
     ) -> PortResult<bool> {
-        let mut set =
-            "SET #status = :queued, #rank = :rank, history = list_append(history, :steps)"
-                .to_owned();
-        if to.is_some() {
-            set.push_str(", generation = :generation, handed_over = :to");
-        }
-        if !counted {
-            set.push_str(", attempt = attempt - :one");
-        }
-        set.push_str(" REMOVE #token, lease_until, claimed_at");
         let mut update = self
             .table
             .update(&keys::message(&message.tenant, message.id))
-            .update_expression(set)
-            .condition_expression("#status = :sending AND #token = :token")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_names("#token", "token")
-            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
-            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
-            .expression_attribute_values(":rank", n(Status::Queued.rank()))
-            .expression_attribute_values(":steps", steps(operation, transitions)?)
-            .expression_attribute_values(":token", s(token));
+            .set("#status = :queued, #rank = :rank, history = list_append(history, :steps)")
+            .value(":queued", s(Status::Queued.as_str()))
+            .value(":rank", n(Status::Queued.rank()))
+            .value(":steps", steps(operation, ended.steps)?);
         if let Some(to) = to {
             update = update
-                .expression_attribute_values(":generation", n(to.failover.generation))
-                .expression_attribute_values(":to", json(operation, to)?);
+                .set("generation = :generation, handed_over = :to, integration = :integration")
+                .value(":generation", n(to.failover.generation))
+                .value(":to", json(operation, to)?)
+                .value(":integration", s(to.integration.to_string()));
         }
-        if !counted {
-            update = update.expression_attribute_values(":one", n(1));
+        if ended.in_doubt {
+            let at = ended.steps.last().map_or(message.created_at, |step| step.at);
+            update = update
+                .set("in_doubt_at = if_not_exists(in_doubt_at, :doubt)")
+                .value(":doubt", ms(at));
         }
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if refused(&error).is_some() => Ok(false),
-            Err(error) => Err(failed(operation, &error)),
+        if !ended.counted {
+            update = update.set("attempt = attempt - :one").value(":one", n(1));
         }
+        let update = LEASE.if_held(Lease::if_last_holder(end_claim(update), token));
+        Ok(update.apply(operation).await?.is_done())
     }
 
     async fn settle_item(
@@ -270,80 +258,86 @@ impl Repository {
         provider_message_id: Option<&str>,
     ) -> PortResult<Option<Message>> {
         let key = keys::message(&message.tenant, message.id);
-        let status = transitions.last().map_or(Status::Unknown, |step| step.status);
-        let transitions = steps(operation, transitions)?;
-        let settled = self
-            .settle_update(&key, token, transitions.clone(), provider_message_id)
-            .update_expression(settle_expression(
-                "#status = :status, #rank = :rank, ",
-                provider_message_id,
-            ))
-            .condition_expression(if failpoint::is_active(Failpoint::ReceiptOverwrittenBySettle) {
-                "#token = :token"
-            } else {
-                "#token = :token AND #rank < :rank"
-            })
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":status", s(status.as_str()))
-            .expression_attribute_values(":rank", n(status.rank()))
-            .send()
-            .await;
-        let answer = match settled {
-            Ok(answer) => answer,
-            Err(error) => {
-                if refused(&error).is_none() {
-                    return Err(failed(operation, &error));
-                }
+        let mut transitions = transitions.to_vec();
+        let mut settled =
+            self.settle_status(operation, &key, token, &transitions, provider_message_id).await?;
+        if let Written::Refused(item) = &settled
+            && item.contains_key("in_doubt_at")
+            && let Some(last) = transitions.last_mut()
+            && is_unsent(last.status)
+        {
+            last.status = Status::Unknown;
+            let why = last.detail.as_deref().unwrap_or("it was refused");
+            let detail = format!(
+                "an earlier attempt may have sent the message; the last one did not: {why}"
+            );
+            last.detail = Some(detail);
+            settled = self
+                .settle_status(operation, &key, token, &transitions, provider_message_id)
+                .await?;
+        }
+        let item = match settled {
+            Written::Done(item) => item,
+            Written::Refused(_) => {
                 // A receipt has already advanced the status: keep the status, and write the history
                 // and the provider message id.
-                let updated = self
-                    .settle_update(&key, token, transitions, provider_message_id)
-                    .update_expression(settle_expression("", provider_message_id))
-                    .condition_expression("#token = :token")
-                    .send()
-                    .await;
-                match updated {
-                    Ok(answer) => answer,
-                    Err(error) if refused(&error).is_some() => return Ok(None),
-                    Err(error) => return Err(failed(operation, &error)),
+                let transitions = steps(operation, &transitions)?;
+                let updated = self.settle_update(&key, token, transitions, provider_message_id);
+                match updated.apply(operation).await? {
+                    Written::Done(item) => item,
+                    Written::Refused(_) => return Ok(None),
                 }
             }
         };
-        let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
         read_message(operation, &item).map(Some)
     }
 
+    /// Ends the claim with the status of the last step, unless a receipt has advanced the status or
+    /// the status would deny that an earlier attempt may have sent the message.
+    async fn settle_status(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        token: &str,
+        transitions: &[Step],
+        provider_message_id: Option<&str>,
+    ) -> PortResult<Written> {
+        let status = transitions.last().map_or(Status::Unknown, |step| step.status);
+        let mut settled = self
+            .settle_update(key, token, steps(operation, transitions)?, provider_message_id)
+            .set("#status = :status, #rank = :rank")
+            .value(":status", s(status.as_str()))
+            .value(":rank", n(status.rank()))
+            .return_refused();
+        if is_unsent(status) {
+            settled = settled.only_if("attribute_not_exists(in_doubt_at)");
+        }
+        if !failpoint::is_active(Failpoint::ReceiptOverwrittenBySettle) {
+            settled = settled.only_if("#rank < :rank");
+        }
+        settled.apply(operation).await
+    }
+
+    /// Returns an update that ends the claim with `token`, but for the status.
     fn settle_update(
         &self,
         key: &Key,
         token: &str,
         transitions: AttributeValue,
         provider_message_id: Option<&str>,
-    ) -> UpdateItemFluentBuilder {
+    ) -> Write {
         let update = self
             .table
             .update(key)
-            .expression_attribute_names("#token", "token")
-            .expression_attribute_values(":token", s(token))
-            .expression_attribute_values(":steps", transitions)
-            .return_values(ReturnValue::AllNew);
+            .set("history = list_append(history, :steps)")
+            .value(":steps", transitions)
+            .return_item();
+        let update = Lease::if_last_holder(end_claim(update), token);
         match provider_message_id {
-            Some(provider_message_id) => {
-                update.expression_attribute_values(":provider_message_id", s(provider_message_id))
-            }
+            Some(provider_message_id) => update
+                .set("provider_message_id = :provider_message_id")
+                .value(":provider_message_id", s(provider_message_id)),
             None => update,
         }
     }
-}
-
-fn settle_expression(state: &str, provider_message_id: Option<&str>) -> String {
-    let id_update = match provider_message_id {
-        Some(_) => "provider_message_id = :provider_message_id, ",
-        None => "",
-    };
-    format!(
-        "SET {state}{id_update}history = list_append(history, :steps) \
-         REMOVE #token, lease_until, claimed_at"
-    )
 }

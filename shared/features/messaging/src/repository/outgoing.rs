@@ -5,10 +5,7 @@ use domain::message::Message;
 use domain::ports::PortResult;
 use domain::{MessageId, TenantId};
 use jiff::Timestamp;
-use table::{
-    Item, ReturnValuesOnConditionCheckFailure, corrupt, failed, item, n, number, put_refused, s,
-    text, ttl,
-};
+use table::{Item, Written, corrupt, item, n, number, s, text, ttl};
 
 use super::inbox::conversation_update;
 use super::item::message_item;
@@ -54,39 +51,27 @@ impl Outgoing for Repository {
             .table
             .put(item)
             // DynamoDB deletes expired items late, so check the time.
-            .condition_expression("attribute_not_exists(pk) OR #ttl < :now")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":now", n(now.as_second()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = put else { return Ok(Reservation::New) };
-        match put_refused(&error) {
-            Some(item) => reservation(operation, item, request),
-            None => Err(failed(operation, &error)),
+            .only_if("attribute_not_exists(pk) OR #ttl < :now")
+            .value(":now", n(now.as_second()))
+            .return_refused();
+        match put.apply(operation).await? {
+            Written::Done(_) => Ok(Reservation::New),
+            Written::Refused(item) => reservation(operation, &item, request),
         }
     }
 
     async fn enqueue(&self, message: &Message) -> PortResult<()> {
         let operation = "store a queued message";
-        let item = message_item(operation, message)?;
-        let put =
-            self.table.put(item).condition_expression("attribute_not_exists(pk)").send().await;
-        match put {
-            Ok(_) => Ok(()),
-            // The sender has already stored it, or this is a repeated request.
-            Err(error) if put_refused(&error).is_some() => Ok(()),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        let mut item = message_item(operation, message)?;
+        table::expire(&mut item, message.created_at, self.retention());
+        // If it is a duplicate, the sender has already stored it, or this is a repeated request.
+        self.table.put_once(operation, item).await.map(|_| ())
     }
 
     async fn upsert_outbound_conversation(&self, conversation: &Conversation) -> PortResult<()> {
         let operation = "update a conversation";
-        let update = conversation_update(&self.table, operation, conversation)?.update_expression(
-            "SET doc = if_not_exists(doc, :doc), v = :v, integration = :integration, \
-             last_activity_at = :activity, gsi1pk = :gsi1pk, gsi1sk = :gsi1sk",
-        );
-        update.send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+        let update = conversation_update(&self.table, operation, conversation)?;
+        update.apply(operation).await.map(|_| ())
     }
 }
 

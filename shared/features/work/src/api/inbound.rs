@@ -4,22 +4,22 @@
 //! messages therefore form conversations of their own and open no service window. They cannot be
 //! addressed to the account of an integration, unless the operator set `trusted_ingest` on it.
 
+use accounts::model::automation::Automation;
 use accounts::ports::{Automations, TenantReader};
-use domain::automation::Automation;
+use domain::address::Address;
 use domain::content::Content;
 use domain::event::{EventKind, InboundEvent, InboundMessage, ParsedEvent};
+use domain::job::JobStatus;
 use domain::ports::{Clock, Directory, PortResult, Publisher, Record};
 use domain::provider::Channel;
-use domain::pull::JobStatus;
 use domain::tenant::Scope;
 use domain::{EventId, Integration, IntegrationId, JobId, Provider, TenantId};
 use futures::future::try_join_all;
 use http::StatusCode;
 use jiff::Timestamp;
 use messaging::handlers::inbound::{ingest_integration, message_id};
-use queue::SqsQueue;
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
-use runtime::{Error, Kit};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,17 +34,17 @@ const MAX_TEXT_LEN: usize = 64 * 1024;
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct InboundMessages<S, A, P, C> {
+pub struct InboundMessages<E: Env> {
     /// Jobs.
-    pub store: S,
+    pub store: Repository,
     /// Tenants, integrations and automations.
-    pub accounts: A,
+    pub accounts: accounts::Repository,
     /// Events queue.
-    pub events: P,
+    pub events: E::Queue,
     /// Inbound message queue.
-    pub inbound: P,
+    pub inbound: E::Queue,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
 }
 
 /// The only operation of the resource.
@@ -134,13 +134,7 @@ pub const ROUTES: &[Route<Operation>] = &[Route {
     answer: (202, Some(schema::<IngestedMessage>)),
 }];
 
-impl<S, A, P, C> Resource for InboundMessages<S, A, P, C>
-where
-    S: JobStats + JobReader,
-    A: TenantReader + Directory + Automations,
-    P: Publisher,
-    C: Clock,
-{
+impl<E: Env> Resource for InboundMessages<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -156,13 +150,7 @@ where
     }
 }
 
-impl<S, A, P, C> InboundMessages<S, A, P, C>
-where
-    S: JobStats + JobReader,
-    A: TenantReader + Directory + Automations,
-    P: Publisher,
-    C: Clock,
-{
+impl<E: Env> InboundMessages<E> {
     async fn ingest(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.principal(Scope::Ingest)?;
         let input: IngestMessage = request.read()?;
@@ -265,7 +253,7 @@ where
         {
             return Ok(true);
         }
-        let number = providers::number(to);
+        let number = Address::phone(to).map(|number| number.without_plus().to_owned());
         let with_plus = number.as_ref().map(|number| format!("+{number}"));
         let mut forms: Vec<String> =
             [Some(to.trim().to_owned()), number, with_plus].into_iter().flatten().collect();
@@ -348,8 +336,8 @@ fn channel_of(integration: &Integration, to: &str) -> Option<Channel> {
 
 /// Returns whether two names are equal, or the same number in different formats.
 fn is_same(name: &str, other: &str) -> bool {
-    let number = providers::number(name);
-    name == other.trim() || (number.is_some() && number == providers::number(other))
+    let number = Address::phone(name);
+    name == other.trim() || (number.is_some() && number == Address::phone(other))
 }
 
 fn held_by(holder: &str) -> Problem {
@@ -401,13 +389,11 @@ impl Time {
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clone, R>(
-    kit: &Kit<N, C, R>,
-) -> Result<InboundMessages<Repository, accounts::Repository, SqsQueue, C>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<InboundMessages<E>, Error> {
     let bucket = kit.bucket()?;
     Ok(InboundMessages {
-        store: Repository::of(kit)?,
-        accounts: accounts::Repository::of(kit)?,
+        store: kit.repository()?,
+        accounts: kit.repository()?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         inbound: kit.queue("INBOUND_QUEUE_URL", Some(&bucket))?,
         clock: kit.clock.clone(),
@@ -419,9 +405,7 @@ pub fn resource<N, C: Clone, R>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
+    accounts::rate_limit::serve(resource, async |resource| {
         futures::join!(resource.store.prewarm(), resource.events.prewarm());
-        runtime::api::serve(&kit, resource).await
     })
 }

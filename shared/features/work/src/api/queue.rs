@@ -7,28 +7,29 @@ use std::time::Duration;
 use accounts::ports::Automations;
 use domain::TenantId;
 use domain::conversation::Conversation;
+use domain::job::JobStatus;
 use domain::message::Message;
 use domain::ports::{Clock, Rng};
-use domain::pull::{
-    Job, JobOutcome, JobStatus, JobTicket, LEASE, MAX_ATTEMPTS, MAX_LEASE, MAX_REASON_BYTES,
-    MAX_RESULT_BYTES, MAX_WAIT, retry_wait,
-};
 use domain::tenant::Scope;
 use http::StatusCode;
 use jiff::Timestamp;
 use messaging::ports::MessageReader;
 use runtime::api::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use runtime::telemetry::{self, Metric};
-use runtime::{Error, Kit};
+use runtime::{AwsEnv, Env, Error, FeatureRepository, Kit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::Repository;
-use crate::handlers::sweep;
-use crate::ports::{EndOverdueJobs, JobReader, JobStats, JobUpdate, Jobs, LeaseOutcome};
+use crate::ending::{self, JobRepositories};
+use crate::model::{
+    Job, JobOutcome, JobTicket, LEASE, MAX_ATTEMPTS, MAX_LEASE, MAX_REASON_BYTES, MAX_RESULT_BYTES,
+    MAX_WAIT, retry_wait,
+};
+use crate::ports::{JobReader, JobStats, JobUpdate, Jobs, LeaseOutcome};
+use crate::waiting::{HeldSlot, Slot};
 
 /// Interval at which the queue is checked for a waiting worker.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,17 +39,15 @@ const MAX_CLEARINGS: usize = 4;
 
 /// API resource and its dependencies.
 #[derive(Debug)]
-pub struct Queue<S, A, M, C, R> {
-    /// Jobs.
-    pub store: S,
-    /// Automations of the tenants.
-    pub accounts: A,
-    /// Messages and conversations.
-    pub messages: M,
+pub struct Queue<E: Env> {
+    /// Jobs, and what their notifications contain.
+    pub repositories: JobRepositories,
     /// Clock.
-    pub clock: C,
+    pub clock: E::Clock,
     /// Random number generator, for jitter and to spread concurrent workers over the queue.
-    pub rng: R,
+    pub rng: E::Rng,
+    /// Slot of the worker that waits in this sandbox.
+    pub waiting: HeldSlot,
 }
 
 /// Operations of the resource.
@@ -219,14 +218,7 @@ pub const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, A, M, C, R> Resource for Queue<S, A, M, C, R>
-where
-    S: Jobs + JobReader + EndOverdueJobs + JobStats,
-    A: Automations,
-    M: MessageReader,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Resource for Queue<E> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -247,43 +239,72 @@ where
             Operation::Fail => self.fail(request, tenant, ticket).await,
             Operation::Heartbeat => {
                 let lease = lease(request)?;
-                let answer = self.store.extend(tenant, ticket, self.clock.now(), lease).await?;
+                let answer =
+                    self.repositories.jobs.extend(tenant, ticket, self.clock.now(), lease).await?;
                 reply(ticket, answer)
             }
         }
     }
 }
 
-impl<S, A, M, C, R> Queue<S, A, M, C, R>
-where
-    S: Jobs + JobReader + EndOverdueJobs + JobStats,
-    A: Automations,
-    M: MessageReader,
-    C: Clock,
-    R: Rng,
-{
+impl<E: Env> Queue<E> {
     async fn next(&self, request: &ApiRequest, tenant: &TenantId) -> Result<ApiReply, Problem> {
         let lease = lease(request)?;
         let wait = seconds(request, "wait", 0..=MAX_WAIT.as_secs())?.unwrap_or_default();
         let end = Instant::now() + wait;
-        loop {
-            if let Some((job, payload)) = self.pull(tenant, lease).await? {
-                let view = view(job.ticket(), job, Some(payload))?;
-                return ApiReply::json(StatusCode::OK, &NextJob::Job(Box::new(view)));
-            }
-            let next = Instant::now() + POLL_INTERVAL;
-            if next > end {
-                break;
-            }
-            tokio::time::sleep_until(next).await;
+        // On the heap: the future has many kilobytes.
+        let mut pulled = Box::pin(self.pull(tenant, lease)).await?;
+        if pulled.is_none()
+            && !wait.is_zero()
+            && let Some(slot) = self.begin_waiting(tenant, wait).await
+        {
+            let waited = self.wait(tenant, lease, end).await;
+            self.waiting.keep(slot);
+            pulled = waited?;
         }
-        let stats = self.store.stats(tenant, self.clock.now()).await?;
+        if let Some((job, payload)) = pulled {
+            let view = view(job.ticket(), job, Some(payload))?;
+            return ApiReply::json(StatusCode::OK, &NextJob::Job(Box::new(view)));
+        }
+        let stats = self.repositories.jobs.stats(tenant, self.clock.now()).await?;
         let none = NoJobs {
             status: "no_jobs",
             queue_size: stats.queued,
             next_poll_recommended: stats.next_poll().as_secs(),
         };
         ApiReply::json(StatusCode::OK, &NextJob::None(none))
+    }
+
+    /// Leases a slot for a worker that waits. `None` if as many workers of the tenant wait as may, or
+    /// if the table does not answer: the worker is answered at once.
+    async fn begin_waiting(&self, tenant: &TenantId, wait: Duration) -> Option<Slot> {
+        let (jobs, limits) = (&self.repositories.jobs, &self.repositories.accounts);
+        let now = self.clock.now();
+        let slot = self.waiting.lease(jobs, limits, &self.rng, tenant, now, now + wait);
+        match slot.await {
+            Ok(slot) => slot,
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "worker answered without waiting");
+                None
+            }
+        }
+    }
+
+    /// Checks the queue until `end`. Returns a leased job and its payload, if one is available.
+    async fn wait(
+        &self,
+        tenant: &TenantId,
+        lease: Duration,
+        end: Instant,
+    ) -> Result<Option<(Job, Payload)>, Problem> {
+        while Instant::now() < end {
+            tokio::time::sleep_until(end.min(Instant::now() + POLL_INTERVAL)).await;
+            let pulled = Box::pin(self.pull(tenant, lease)).await?;
+            if pulled.is_some() {
+                return Ok(pulled);
+            }
+        }
+        Ok(None)
     }
 
     /// Returns a leased job and its payload, if one is available.
@@ -294,18 +315,10 @@ where
     ) -> Result<Option<(Job, Payload)>, Problem> {
         for _clearing in 0..MAX_CLEARINGS {
             let now = self.clock.now();
-            match self.store.lease_next(tenant, now, lease, self.rng.bits()).await? {
+            match self.repositories.jobs.lease_next(tenant, now, lease, self.rng.bits()).await? {
                 LeaseOutcome::Nothing => return Ok(None),
                 LeaseOutcome::Overdue(overdue) => {
-                    sweep::end_all(
-                        &self.store,
-                        &self.accounts,
-                        &self.messages,
-                        tenant,
-                        &overdue,
-                        now,
-                    )
-                    .await?;
+                    self.repositories.end_all(tenant, &overdue, now).await?;
                 }
                 LeaseOutcome::Job(job) => {
                     let payload = match self.payload(&job).await {
@@ -315,8 +328,10 @@ where
                             let reason = "the message could not be read".to_owned();
                             let ending = JobOutcome::Retry { reason, at: now };
                             let ticket = job.ticket();
-                            let returned =
-                                self.store.settle_job(tenant, ticket, &ending, None, now);
+                            let returned = self
+                                .repositories
+                                .jobs
+                                .settle_job(tenant, ticket, &ending, None, now);
                             if let Err(error) = returned.await {
                                 tracing::warn!(%tenant, job_id = %job.id, %error, "job not returned");
                             }
@@ -333,7 +348,10 @@ where
                     let reason = "the message no longer exists".to_owned();
                     let ending = JobOutcome::Failed { reason };
                     let ticket = job.ticket();
-                    self.store.settle_job(tenant, ticket, &ending, None, self.clock.now()).await?;
+                    self.repositories
+                        .jobs
+                        .settle_job(tenant, ticket, &ending, None, self.clock.now())
+                        .await?;
                 }
             }
         }
@@ -343,14 +361,15 @@ where
     /// Returns the payload of a job; `None` if its message no longer exists.
     async fn payload(&self, job: &Job) -> Result<Option<Payload>, Problem> {
         let (message, conversation) = futures::try_join!(
-            self.messages.message(&job.tenant, job.id.message()),
-            self.messages.conversation(&job.tenant, job.conversation),
+            self.repositories.messages.message(&job.tenant, job.id.message()),
+            self.repositories.messages.conversation(&job.tenant, job.conversation),
         )?;
         Ok(message.map(|(message, _)| Payload { message, conversation }))
     }
 
     async fn show(&self, tenant: &TenantId, ticket: JobTicket) -> Result<ApiReply, Problem> {
-        let job = self.store.job(tenant, ticket.id).await?.ok_or_else(Problem::not_found)?;
+        let job =
+            self.repositories.jobs.job(tenant, ticket.id).await?.ok_or_else(Problem::not_found)?;
         let payload = self.payload(&job).await?;
         ApiReply::json(StatusCode::OK, &view(ticket, job, payload)?)
     }
@@ -371,7 +390,11 @@ where
             return Err(Problem::invalid("result", detail));
         }
         let ending = JobOutcome::Completed { result };
-        let answer = self.store.settle_job(tenant, ticket, &ending, None, self.clock.now()).await?;
+        let answer = self
+            .repositories
+            .jobs
+            .settle_job(tenant, ticket, &ending, None, self.clock.now())
+            .await?;
         log_end(&answer);
         reply(ticket, answer)
     }
@@ -394,14 +417,20 @@ where
             let at = now + retry_wait(ticket.attempt, self.rng.fraction());
             (JobOutcome::Retry { reason, at }, None)
         } else {
-            let job = self.store.job(tenant, ticket.id).await?.ok_or_else(Problem::not_found)?;
+            let job = self
+                .repositories
+                .jobs
+                .job(tenant, ticket.id)
+                .await?
+                .ok_or_else(Problem::not_found)?;
             let job = Job { status: JobStatus::Failed, reason: Some(reason.clone()), ..job };
-            let automation = self.accounts.automation(tenant).await?;
-            let notification = sweep::notification(&self.messages, &automation, &job, now).await?;
+            let automation = self.repositories.accounts.automation(tenant).await?;
+            let notification = self.repositories.notification(&automation, &job, now).await?;
             (JobOutcome::Failed { reason }, notification)
         };
         let notification = notification.as_ref();
-        let answer = self.store.settle_job(tenant, ticket, &ending, notification, now).await?;
+        let answer =
+            self.repositories.jobs.settle_job(tenant, ticket, &ending, notification, now).await?;
         log_end(&answer);
         reply(ticket, answer)
     }
@@ -410,7 +439,7 @@ where
 /// Logs the end of a job.
 fn log_end(answer: &JobUpdate) {
     if let JobUpdate::Done(job) = answer {
-        sweep::log_end(job);
+        ending::log_end(job);
     }
 }
 
@@ -471,15 +500,12 @@ fn seconds(
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clone, R: Clone>(
-    kit: &Kit<N, C, R>,
-) -> Result<Queue<Repository, accounts::Repository, messaging::Repository, C, R>, Error> {
+pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Queue<E>, Error> {
     Ok(Queue {
-        store: Repository::of(kit)?,
-        accounts: accounts::Repository::of(kit)?,
-        messages: messaging::Repository::of(kit)?,
+        repositories: JobRepositories::of(kit)?,
         clock: kit.clock.clone(),
         rng: kit.rng.clone(),
+        waiting: HeldSlot::default(),
     })
 }
 
@@ -488,9 +514,7 @@ pub fn resource<N, C: Clone, R: Clone>(
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::start(async |kit| {
-        let resource = resource(&kit)?;
-        resource.store.prewarm().await;
-        runtime::api::serve(&kit, resource).await
+    accounts::rate_limit::serve(resource, async |resource| {
+        resource.repositories.jobs.prewarm().await;
     })
 }

@@ -8,22 +8,23 @@
 
 use std::time::Duration;
 
-use domain::automation::Notification;
+use accounts::model::automation::MIN_TIME_TO_LIVE;
+use domain::job::JobStatus;
+use domain::message::Message;
+use domain::notification::Notification;
 use domain::ports::{PortError, PortResult, Recorded};
-use domain::pull::{
-    HealthSnapshot, Job, JobOutcome, JobStatus, JobTicket, MIN_TIME_TO_LIVE, QueueStats,
-};
 use domain::{ConversationId, Fault, JobId, TenantId};
 use jiff::Timestamp;
 use messaging::ports::EnqueueJob;
 use table::{
-    AttributeValue, CancellationReason, Item, TransactWriteItem, cancellation_reasons, corrupt,
-    failed, item, lost_race, micros, micros_time, ms, n, number, put_refused, refused, s, text,
-    time, ttl, unsigned, update_conflicted,
+    AttributeValue, CancellationReason, Item, TransactWriteItem, Write, cancellation_reasons,
+    corrupt, failed, in_transaction, item, lost_race, micros, micros_time, ms, n, number, s,
+    sortable_micros, text, time, ttl, unsigned,
 };
 
 use super::Repository;
 use super::keys::{self, Lease, QueuePosition, parse_queue_position};
+use crate::model::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
 use crate::ports::{
     EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
     OverdueJob,
@@ -40,7 +41,8 @@ const SWEEP_LIMIT: i32 = 200;
 const SWEEP_PAGES: usize = 5;
 
 impl EnqueueJob for Repository {
-    async fn enqueue_job(&self, job: &Job) -> PortResult<Recorded> {
+    async fn enqueue_job(&self, message: &Message, time_to_live: Duration) -> PortResult<Recorded> {
+        let job = &Job::new(message, time_to_live);
         let operation = "queue a job";
         let keep = ttl(job.expires_at, keys::JOB_RETENTION);
         for round in 0..WRITE_ATTEMPTS {
@@ -67,11 +69,12 @@ impl EnqueueJob for Repository {
             );
             let writes = vec![
                 // The deduplication record of the job.
-                self.table.put_new(operation, found)?,
-                self.table.put_always(operation, job_item(job, &place, keep.clone()))?,
-                self.append(operation, &job.tenant, conversation_queue.as_ref(), &place)?,
-                self.count(operation, &job.tenant, job.id, round, (1, 0))?,
+                self.table.put_new(found),
+                self.table.put(job_item(job, &place, keep.clone())),
+                self.append(&job.tenant, conversation_queue.as_ref(), &place),
+                self.count(&job.tenant, job.id, round, (1, 0)),
             ];
+            let writes = in_transaction(operation, writes)?;
             let Err(error) = self.table.write_all(writes).await else { return Ok(Recorded::New) };
             match cancellation_reasons(&error).first() {
                 Some(CancellationReason::Condition) => return Ok(Recorded::Duplicate),
@@ -86,17 +89,18 @@ impl EnqueueJob for Repository {
 impl JobStats for Repository {
     async fn stats(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueStats> {
         let operation = "read the job statistics";
-        let query = self
-            .table
-            .query()
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(keys::stats_of(tenant)));
-        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let (counts, held) = futures::try_join!(
+            self.counts(operation, tenant),
+            self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES)
+        )?;
+        let leased = |(_, head): &&(String, QueuePosition)| {
+            head.lease.is_some_and(|job_lease| job_lease.leased)
+        };
+        let expired = held.iter().filter(leased).count();
         let (mut queued, mut processing, mut done, mut busy) = (0_i64, 0_i64, 0_i64, 0_i64);
         // Ignore expired hours, which DynamoDB deletes late.
         let oldest = keys::hour(tenant, now - keys::HOURLY_STATS_RETENTION).sk;
-        for item in answer.items() {
+        for item in &counts {
             let field = |name: &str| number(item, name).unwrap_or_default();
             match text(item, "sk") {
                 Some(hour) if hour.starts_with("HOUR#") => {
@@ -112,12 +116,13 @@ impl JobStats for Repository {
             }
         }
         let positive = |number: i64| u64::try_from(number).unwrap_or_default();
-        Ok(QueueStats {
+        let stats = QueueStats {
             queued: positive(queued),
             processing: positive(processing),
             completed: positive(done),
             busy: Duration::from_millis(positive(busy)),
-        })
+        };
+        Ok(stats.without_expired_leases(u64::try_from(expired).unwrap_or(u64::MAX)))
     }
 }
 
@@ -222,18 +227,12 @@ impl Jobs for Repository {
                 return Ok(done);
             }
             let update = self
-                .table
-                .update(&keys::conversation_queue(tenant, conversation))
-                .update_expression("SET gsi1sk = :place")
-                .condition_expression("gsi1sk = :seen")
-                .expression_attribute_values(":place", s(longer.to_string()))
-                .expression_attribute_values(":seen", s(seen));
-            match update.send().await {
-                Ok(_) => return Ok(done),
-                Err(error) if refused(&error).is_some() => {}
-                // A new job of the same conversation is being written.
-                Err(error) if update_conflicted(&error) => {}
-                Err(error) => return Err(failed(operation, &error)),
+                .seen_queue(tenant, conversation, seen)
+                .set("gsi1sk = :place")
+                .value(":place", s(longer.to_string()));
+            // It conflicts while a new job of the same conversation is written.
+            if update.try_apply(operation).await?.is_some_and(|written| written.is_done()) {
+                return Ok(done);
             }
         }
         Err(busy(operation))
@@ -272,7 +271,8 @@ impl Jobs for Repository {
             let writes = match ending {
                 JobOutcome::Retry { reason, at } => {
                     job.reason = Some(reason.clone());
-                    self.requeue_head(operation, tenant, seen, head, &job, *at, round)?
+                    let writes = self.requeue_head(tenant, seen, head, &job, *at, round);
+                    in_transaction(operation, writes)?
                 }
                 JobOutcome::Completed { result } => {
                     (job.finished_at, job.result) = (Some(now), result.clone());
@@ -373,13 +373,9 @@ impl JobSweep for Repository {
         let put = self
             .table
             .put(status)
-            .condition_expression("attribute_not_exists(pk) OR beat_at <= :now")
-            .expression_attribute_values(":now", ms(health.beat_at));
-        match put.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if put_refused(&error).is_some() => Ok(()),
-            Err(error) => Err(failed(operation, &error)),
-        }
+            .only_if("attribute_not_exists(pk) OR beat_at <= :now")
+            .value(":now", ms(health.beat_at));
+        put.apply(operation).await.map(|_| ())
     }
 }
 
@@ -431,6 +427,18 @@ impl ConversationQueue {
 }
 
 impl Repository {
+    /// Returns the counters of a tenant's jobs.
+    async fn counts(&self, operation: &'static str, tenant: &TenantId) -> PortResult<Vec<Item>> {
+        let query = self
+            .table
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(keys::stats_of(tenant)));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        Ok(answer.items.unwrap_or_default())
+    }
+
     async fn conversation_queue(
         &self,
         operation: &'static str,
@@ -502,7 +510,7 @@ impl Repository {
             Some(before) => query
                 .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
                 // '$' sorts after '#', so that this microsecond is included.
-                .expression_attribute_values(":end", s(format!("{}$", keys::micros(before)))),
+                .expression_attribute_values(":end", s(format!("{}$", sortable_micros(before)))),
         };
         let mut places = Vec::new();
         for _page in 0..pages {
@@ -535,35 +543,23 @@ impl Repository {
         let place = QueuePosition { lease: job_lease, ..head.clone() };
         for round in 0..WRITE_ATTEMPTS {
             let mut writes = vec![
-                self.table.update_write(
-                    operation,
-                    &keys::conversation_queue(tenant, head.conversation),
-                    "SET gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl",
-                    Some("gsi1sk = :seen"),
-                    vec![
-                        (":list", s(keys::leased_of(tenant))),
-                        (":place", s(place.to_string())),
-                        (":now", micros(now)),
-                        (":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION)),
-                        (":seen", s(seen)),
-                    ],
-                )?,
-                self.table.update_write(
-                    operation,
-                    &keys::job(tenant, head.conversation, head.position),
-                    "SET #status = :status, attempt = :attempt, started = :now",
-                    Some("attribute_exists(pk)"),
-                    vec![
-                        (":status", s(JobStatus::Processing.as_str())),
-                        (":attempt", n(attempt)),
-                        (":now", micros(now)),
-                    ],
-                )?,
+                self.seen_queue(tenant, head.conversation, seen)
+                    .set("gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl")
+                    .value(":list", s(keys::leased_of(tenant)))
+                    .value(":place", s(place.to_string()))
+                    .value(":now", micros(now))
+                    .value(":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION)),
+                self.existing_job(tenant, head)
+                    .set("#status = :status, attempt = :attempt, started = :now")
+                    .value(":status", s(JobStatus::Processing.as_str()))
+                    .value(":attempt", n(attempt))
+                    .value(":now", micros(now)),
             ];
             // A job with an expired lease is already counted as processing.
             if !head.lease.is_some_and(|job_lease| job_lease.leased) {
-                writes.push(self.count(operation, tenant, head.job, round, (-1, 1))?);
+                writes.push(self.count(tenant, head.job, round, (-1, 1)));
             }
+            let writes = in_transaction(operation, writes)?;
             let Err(error) = self.table.write_all(writes).await else {
                 return Ok(Some(processing_job(tenant, &place, Some(now))));
             };
@@ -582,39 +578,28 @@ impl Repository {
     }
 
     /// Requeues the head of a conversation queue until `at`.
-    #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
     fn requeue_head(
         &self,
-        operation: &'static str,
         tenant: &TenantId,
         seen: &str,
         head: &QueuePosition,
         job: &Job,
         at: Timestamp,
         round: u8,
-    ) -> PortResult<Vec<TransactWriteItem>> {
+    ) -> Vec<Write> {
         let job_lease = Some(Lease { until: at, attempt: job.attempt, leased: false });
         let place = QueuePosition { lease: job_lease, ..head.clone() };
-        Ok(vec![
-            self.table.update_write(
-                operation,
-                &keys::conversation_queue(tenant, head.conversation),
-                "SET gsi1sk = :place REMOVE started",
-                Some("gsi1sk = :seen"),
-                vec![(":place", s(place.to_string())), (":seen", s(seen))],
-            )?,
-            self.table.update_write(
-                operation,
-                &keys::job(tenant, head.conversation, head.position),
-                "SET #status = :status, reason = :reason",
-                Some("attribute_exists(pk)"),
-                vec![
-                    (":status", s(JobStatus::Queued.as_str())),
-                    (":reason", s(job.reason.clone().unwrap_or_default())),
-                ],
-            )?,
-            self.count(operation, tenant, head.job, round, (1, -1))?,
-        ])
+        vec![
+            self.seen_queue(tenant, head.conversation, seen)
+                .set("gsi1sk = :place")
+                .remove("started")
+                .value(":place", s(place.to_string())),
+            self.existing_job(tenant, head)
+                .set("#status = :status, reason = :reason")
+                .value(":status", s(JobStatus::Queued.as_str()))
+                .value(":reason", s(job.reason.clone().unwrap_or_default())),
+            self.count(tenant, head.job, round, (1, -1)),
+        ]
     }
 
     /// Ends the head of a conversation queue with the state in `job`, and makes the next job the
@@ -632,9 +617,11 @@ impl Repository {
     ) -> PortResult<Vec<TransactWriteItem>> {
         let (tenant, conversation) = (&job.tenant, head.conversation);
         let now = job.finished_at.unwrap_or(job.created_at);
-        let keep = (":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION));
-        let queue_key = keys::conversation_queue(tenant, conversation);
-        let seen = (":seen", s(seen));
+        let queue = self
+            .seen_queue(tenant, conversation, seen)
+            .set("#ttl = :ttl")
+            .remove("started")
+            .value(":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION));
         let advanced = if head.position < conversation_queue.tail {
             let next = self.read_job(operation, tenant, conversation, head.position + 1).await?;
             let place = QueuePosition {
@@ -645,55 +632,33 @@ impl Repository {
                 job: next.id,
                 lease: None,
             };
-            let values = vec![
-                (":list", s(keys::ready_of(tenant))),
-                (":place", s(place.to_string())),
-                keep,
-                seen,
-            ];
-            let set = "SET gsi1pk = :list, gsi1sk = :place, #ttl = :ttl REMOVE started";
-            self.table.update_write(operation, &queue_key, set, Some("gsi1sk = :seen"), values)?
+            queue
+                .set("gsi1pk = :list, gsi1sk = :place")
+                .value(":list", s(keys::ready_of(tenant)))
+                .value(":place", s(place.to_string()))
         } else {
-            let set = "SET #ttl = :ttl REMOVE gsi1pk, gsi1sk, started";
-            let values = vec![keep, seen, (":tail", unsigned(conversation_queue.tail))];
-            self.table.update_write(
-                operation,
-                &queue_key,
-                set,
-                Some("gsi1sk = :seen AND tail = :tail"),
-                values,
-            )?
+            queue
+                .remove("gsi1pk, gsi1sk")
+                .only_if("tail = :tail")
+                .value(":tail", unsigned(conversation_queue.tail))
         };
-        let mut set =
-            "SET #status = :status, attempt = :attempt, finished = :now, #ttl = :ttl".to_owned();
-        let mut values = vec![
-            (":status", s(job.status.as_str())),
-            (":attempt", n(job.attempt)),
-            (":now", micros(now)),
-            (":ttl", ttl(now, keys::JOB_RETENTION)),
-        ];
+        let mut ended = self
+            .existing_job(tenant, head)
+            .set("#status = :status, attempt = :attempt, finished = :now, #ttl = :ttl")
+            .value(":status", s(job.status.as_str()))
+            .value(":attempt", n(job.attempt))
+            .value(":now", micros(now))
+            .value(":ttl", ttl(now, keys::JOB_RETENTION));
         if let Some(result) = &job.result {
-            set.push_str(", #result = :result");
-            values.push((":result", s(result)));
+            ended = ended.set("#result = :result").value(":result", s(result));
         }
         if let Some(reason) = &job.reason {
-            set.push_str(", reason = :reason");
-            values.push((":reason", s(reason)));
+            ended = ended.set("reason = :reason").value(":reason", s(reason));
         }
-        let job_key = keys::job(tenant, conversation, head.position);
         // A job with an expired lease is still counted as processing.
         let leased = head.lease.is_some_and(|job_lease| job_lease.leased);
-        let mut writes = vec![
-            advanced,
-            self.table.update_write(
-                operation,
-                &job_key,
-                &set,
-                Some("attribute_exists(pk)"),
-                values,
-            )?,
-            self.count(operation, tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) })?,
-        ];
+        let counted = self.count(tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) });
+        let mut writes = in_transaction(operation, vec![advanced, ended, counted])?;
         if let Some(notification) = notification {
             writes.extend(self.endpoints.schedule_write(operation, notification, now)?);
         }
@@ -707,12 +672,12 @@ impl Repository {
         let update = self
             .table
             .update(&keys::hour(tenant, now))
-            .update_expression("SET #ttl = :ttl ADD done :one, busy :took")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":ttl", ttl(now, keys::HOURLY_STATS_RETENTION))
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":took", n(i64::try_from(took).unwrap_or_default()));
-        let _recorded = update.send().await;
+            .set("#ttl = :ttl")
+            .add_to("done :one, busy :took")
+            .value(":ttl", ttl(now, keys::HOURLY_STATS_RETENTION))
+            .value(":one", n(1))
+            .value(":took", n(i64::try_from(took).unwrap_or_default()));
+        let _recorded = update.apply("record the duration of a job").await;
     }
 
     // ---- Writes of transactions -------------------------------------------------------------
@@ -720,11 +685,10 @@ impl Repository {
     /// Appends a job to its conversation queue.
     fn append(
         &self,
-        operation: &'static str,
         tenant: &TenantId,
         conversation_queue: Option<&ConversationQueue>,
         place: &QueuePosition,
-    ) -> PortResult<TransactWriteItem> {
+    ) -> Write {
         let key = keys::conversation_queue(tenant, place.conversation);
         let keep = ttl(place.created_at, keys::CONVERSATION_QUEUE_RETENTION);
         let Some(conversation_queue) = conversation_queue else {
@@ -737,35 +701,50 @@ impl Repository {
                     ("ttl", keep),
                 ],
             );
-            return self.table.put_new(operation, conversation_queue);
+            return self.table.put_new(conversation_queue);
         };
-        let mut values = vec![
-            (":next", unsigned(place.position)),
-            (":tail", unsigned(conversation_queue.tail)),
-            (":ttl", keep),
-        ];
+        let update = self
+            .table
+            .update(&key)
+            .set("tail = :next, #ttl = :ttl")
+            .value(":next", unsigned(place.position))
+            .value(":tail", unsigned(conversation_queue.tail))
+            .value(":ttl", keep);
         if conversation_queue.head.is_some() {
-            let set = "SET tail = :next, #ttl = :ttl";
-            let unchanged = "tail = :tail AND attribute_exists(gsi1sk)";
-            return self.table.update_write(operation, &key, set, Some(unchanged), values);
+            return update.only_if("tail = :tail AND attribute_exists(gsi1sk)");
         }
-        values.push((":list", s(keys::ready_of(tenant))));
-        values.push((":place", s(place.to_string())));
-        let set = "SET tail = :next, #ttl = :ttl, gsi1pk = :list, gsi1sk = :place";
-        let unchanged = "tail = :tail AND attribute_not_exists(gsi1sk)";
-        self.table.update_write(operation, &key, set, Some(unchanged), values)
+        update
+            .set("gsi1pk = :list, gsi1sk = :place")
+            .only_if("tail = :tail AND attribute_not_exists(gsi1sk)")
+            .value(":list", s(keys::ready_of(tenant)))
+            .value(":place", s(place.to_string()))
+    }
+
+    /// Returns an update of a conversation queue on the condition that its index sort key is still
+    /// `seen`.
+    fn seen_queue(&self, tenant: &TenantId, conversation: ConversationId, seen: &str) -> Write {
+        self.table
+            .update(&keys::conversation_queue(tenant, conversation))
+            .only_if("gsi1sk = :seen")
+            .value(":seen", s(seen))
+    }
+
+    /// Returns an update of the job at the head of a conversation queue.
+    fn existing_job(&self, tenant: &TenantId, head: &QueuePosition) -> Write {
+        self.table
+            .update(&keys::job(tenant, head.conversation, head.position))
+            .only_if("attribute_exists(pk)")
     }
 
     /// Updates the counter of queued and processing jobs. The shard depends on the job and the
     /// `round`.
     fn count(
         &self,
-        operation: &'static str,
         tenant: &TenantId,
         job: JobId,
         round: u8,
         (queued, processing): (i64, i64),
-    ) -> PortResult<TransactWriteItem> {
+    ) -> Write {
         // The last characters of ids are evenly distributed.
         let spread = job
             .to_string()
@@ -774,10 +753,11 @@ impl Repository {
             .take(4)
             .fold(0_u8, |sum, c| sum.wrapping_mul(31).wrapping_add(c));
         let shard = spread.wrapping_add(round.wrapping_mul(7)) % keys::COUNT_SHARDS;
-        let key = keys::count(tenant, shard);
-        let add = "ADD queued :queued, processing :processing";
-        let values = vec![(":queued", n(queued)), (":processing", n(processing))];
-        self.table.update_write(operation, &key, add, None, values)
+        self.table
+            .update(&keys::count(tenant, shard))
+            .add_to("queued :queued, processing :processing")
+            .value(":queued", n(queued))
+            .value(":processing", n(processing))
     }
 }
 

@@ -1,30 +1,10 @@
-//! Keys of the table.
-//!
-//! | Item | `pk` | `sk` | Written by |
-//! | --- | --- | --- | --- |
-//! | Conversation queue | `T#<tenant>#QUEUE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
-//! | Job | `T#<tenant>#QUEUE#<conversation>` | `JOB#<position in the queue>` | consumer-inbound, api-queue, schedule-jobs |
-//! | Job by id | `T#<tenant>#JOB#<id>` | `JOB` | consumer-inbound |
-//! | Job counter | `T#<tenant>#QUEUE` | `COUNT#<shard>` | consumer-inbound, api-queue, schedule-jobs |
-//! | Completed jobs in an hour | `T#<tenant>#QUEUE` | `HOUR#<hour>` | api-queue |
-//! | Health of the hub | `STATUS` | `STATUS` | schedule-jobs |
-//!
-//! One index, `by_parent`, lists items by parent. It contains only keys, so an update that does not
-//! change them does not write to the index:
-//!
-//! | Item | `gsi1pk` | `gsi1sk` |
-//! | --- | --- | --- |
-//! | Conversation queue whose head is free | `T#<tenant>#READY` | `<created>#<expires>#<conversation>#<position>#<job>` |
-//! | Conversation queue whose head is held | `T#<tenant>#HELD` | `<until>#`, as above, `#<attempt>#<L or W>` |
-//!
-//! A conversation queue without jobs is in neither list. `L` is a lease, `W` a wait for the next
-//! attempt. All times in these keys are in microseconds.
+//! Keys of the table. The page of the feature lists them.
 
 use std::time::Duration;
 
 use domain::{ConversationId, JobId, TenantId};
 use jiff::Timestamp;
-use table::Key;
+use table::{Key, sortable_micros};
 
 /// Retention of jobs after their end.
 pub const JOB_RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -75,6 +55,18 @@ pub fn hour(tenant: &TenantId, at: Timestamp) -> Key {
     Key::new(stats_of(tenant), format!("HOUR#{:07}", at.as_second() / 3600))
 }
 
+/// Partition of a tenant's slots of waiting workers.
+#[must_use]
+pub fn waiting_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#WAITING")
+}
+
+/// Key of a slot of a waiting worker.
+#[must_use]
+pub fn waiting(tenant: &TenantId, slot: u32) -> Key {
+    Key::new(waiting_of(tenant), format!("{slot:03}"))
+}
+
 /// Key of the hub's health.
 #[must_use]
 pub fn status() -> Key {
@@ -91,12 +83,6 @@ pub fn ready_of(tenant: &TenantId) -> String {
 #[must_use]
 pub fn leased_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#HELD")
-}
-
-/// Microseconds since the Unix epoch, as sortable text.
-#[must_use]
-pub fn micros(at: Timestamp) -> String {
-    format!("{:016}", at.as_microsecond().max(0))
 }
 
 /// Head of a conversation queue, which is the first job, and its state. The queue's index sort key
@@ -131,9 +117,10 @@ pub struct Lease {
 impl std::fmt::Display for QueuePosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(lease) = &self.lease {
-            write!(f, "{}#", micros(lease.until))?;
+            write!(f, "{}#", sortable_micros(lease.until))?;
         }
-        let (created, expires) = (micros(self.created_at), micros(self.expires_at));
+        let (created, expires) =
+            (sortable_micros(self.created_at), sortable_micros(self.expires_at));
         write!(f, "{created}#{expires}#{}#{:012}#{}", self.conversation, self.position, self.job)?;
         if let Some(lease) = &self.lease {
             write!(f, "#{:02}#{}", lease.attempt, if lease.leased { 'L' } else { 'W' })?;
@@ -191,6 +178,7 @@ mod tests {
             (job_lookup(&acme, job_id), format!("T#acme#JOB#job_{zeros} JOB")),
             (count(&acme, 7), "T#acme#QUEUE COUNT#07".to_owned()),
             (hour(&acme, at), "T#acme#QUEUE HOUR#0472222".to_owned()),
+            (waiting(&acme, 7), "T#acme#WAITING 007".to_owned()),
             (status(), "STATUS STATUS".to_owned()),
         ];
         for (key, frozen) in rows {

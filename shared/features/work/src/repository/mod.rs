@@ -1,9 +1,10 @@
-//! Jobs, job counters and the health of the hub, in the feature's table.
+//! Jobs, job counters, waiting workers and the health of the hub, in the feature's table.
 
 mod jobs;
 pub mod keys;
+mod waiting;
 
-use runtime::{Error, Kit};
+use runtime::FeatureRepository;
 use table::Table;
 
 /// Items of the feature.
@@ -14,23 +15,12 @@ pub struct Repository {
     endpoints: endpoints::Repository,
 }
 
-impl Repository {
-    /// Creates a repository in `table`, next to that of the notifications.
-    #[must_use]
-    pub fn new(table: Table, endpoints: endpoints::Repository) -> Self {
-        Self { table, endpoints }
+impl FeatureRepository for Repository {
+    fn new<E>(table_of: &impl Fn(&'static str) -> Result<Table, E>) -> Result<Self, E> {
+        Ok(Self { table: table_of("work")?, endpoints: endpoints::Repository::new(table_of)? })
     }
 
-    /// Returns the repository of a function.
-    ///
-    /// # Errors
-    /// If an environment variable is missing.
-    pub fn of<N, C, R>(kit: &Kit<N, C, R>) -> Result<Self, Error> {
-        Ok(Self::new(kit.table("TABLE_NAME")?, endpoints::Repository::of(kit)?))
-    }
-
-    /// Opens a connection ahead of the first request. Failures are ignored.
-    pub async fn prewarm(&self) {
+    async fn prewarm(&self) {
         self.table.prewarm().await;
     }
 }

@@ -222,15 +222,15 @@ fn credentials_are_inserted_into_headers_and_bodies_without_line_breaks() {
 fn the_message_id_is_read_where_the_settings_say() {
     let answer = json!({ "id": "/data/id", "accepted": [202] });
     let accepted = outcome(&answer, 202, &json!({ "data": { "id": 77 } })).unwrap();
-    assert_eq!(accepted.provider_message_id, "77");
+    assert_eq!(accepted.provider_message_id(), "77");
     for (status, body) in
         [(202, json!({})), (202, json!({ "data": { "id": "" } })), (200, json!({ "data": {} }))]
     {
         let error = outcome(&answer, status, &body).unwrap_err();
         assert!(matches!(error, SendError::Unreadable), "{status} {body}: {error:?}");
     }
-    let own = outcome(&json!({}), 200, &Value::Null).unwrap().provider_message_id;
-    assert_eq!(own, MessageId::derived(&["m"]).to_string());
+    let own = outcome(&json!({}), 200, &Value::Null).unwrap();
+    assert_eq!(own.provider_message_id(), MessageId::derived(&["m"]).to_string());
 }
 
 #[test]

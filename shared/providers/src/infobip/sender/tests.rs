@@ -1,5 +1,5 @@
 use super::*;
-use crate::infobip::{SENDER, SPEC, example};
+use crate::infobip::{SPEC, example};
 use domain::content::{Choice, Location, Reaction, Section};
 use domain::{Classify, IntegrationId, MessageId, TenantId};
 use jiff::Timestamp;
@@ -27,11 +27,11 @@ fn settings() -> Value {
     json!({ "base_url": "https://x1.api.infobip.com/", "from": "4915550001111" })
 }
 
-fn sender_of(settings: &Value) -> Box<dyn MessageSender> {
-    SENDER.sender(&integration(settings), &example::credentials()).unwrap()
+fn sender_of(settings: &Value) -> Number {
+    Number::new(&integration(settings), &example::credentials()).unwrap()
 }
 
-fn sender() -> Box<dyn MessageSender> {
+fn sender() -> Number {
     sender_of(&settings())
 }
 
@@ -254,9 +254,9 @@ fn unsupported_content_is_rejected_before_the_request() {
 #[test]
 fn a_response_returns_the_message_id() {
     let one = state("PENDING", "PENDING_ENROUTE");
-    assert_eq!(outcome(200, None, &one).unwrap().provider_message_id, "other");
+    assert_eq!(outcome(200, None, &one).unwrap().provider_message_id(), "other");
     let batch = json!({ "messages": [one], "bulkId": "1" });
-    assert_eq!(outcome(200, None, &batch).unwrap().provider_message_id, "other");
+    assert_eq!(outcome(200, None, &batch).unwrap().provider_message_id(), "other");
     for unreadable in [json!({}), json!({ "messages": [] }), json!({ "messageId": "" })] {
         let error = outcome(200, None, &unreadable).unwrap_err();
         assert!(matches!(error, SendError::Unreadable), "{error:?}");
@@ -267,7 +267,15 @@ fn a_response_returns_the_message_id() {
 fn a_duplicate_id_is_an_earlier_attempt_of_the_same_message() {
     let duplicate = state("REJECTED", "REJECTED_DUPLICATE_MESSAGE_ID");
     let own = MessageId::derived(&["m"]).to_string();
-    assert_eq!(outcome(200, None, &duplicate).unwrap().provider_message_id, own);
+    assert_eq!(outcome(200, None, &duplicate).unwrap().provider_message_id(), own);
+    for code in ["REJECTED_DUPLICATE_MESSAGE_ID", "EC_DUPLICATE_REQUEST"] {
+        for refusal in [exception(code), json!({ "errorCode": code })] {
+            for status in [400, 409, 500] {
+                let accepted = outcome(status, None, &refusal);
+                assert_eq!(accepted.unwrap().provider_message_id(), own, "{status}: {refusal}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -361,9 +369,10 @@ fn the_account_is_described_only_if_it_belongs_to_the_key() {
 
 #[test]
 fn sending_needs_a_base_url_a_number_and_a_key() {
-    let missing = |settings: &Value, credentials: &Credentials| match SENDER
-        .sender(&integration(settings), credentials)
-    {
+    let missing = |settings: &Value, credentials: &Credentials| match Number::new(
+        &integration(settings),
+        credentials,
+    ) {
         Err(SendError::Invalid { field, .. }) => field,
         _ => "",
     };

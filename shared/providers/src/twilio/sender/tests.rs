@@ -27,13 +27,13 @@ fn token() -> Credentials {
     credentials(&[(super::super::ACCOUNT_SID, SID), (super::super::AUTH_TOKEN, "token")])
 }
 
-fn of(settings: &Value, credentials: &Credentials) -> Result<Box<dyn MessageSender>, SendError> {
+fn of(settings: &Value, credentials: &Credentials) -> Result<Account, SendError> {
     let mut integration = integration(&json!({}));
     integration.settings = settings::read(settings.as_object().unwrap()).unwrap();
-    Sender.sender(&integration, credentials)
+    Account::new(&integration, credentials)
 }
 
-fn sender() -> Box<dyn MessageSender> {
+fn sender() -> Account {
     of(&settings(), &token()).unwrap()
 }
 
@@ -380,7 +380,7 @@ fn outcome(status: u16, body: &Value) -> Result<Accepted, SendError> {
 #[test]
 fn an_accepted_message_returns_the_sid_of_its_statuses() {
     let body = json!({ "sid": "SM1", "status": "queued", "error_code": null });
-    assert_eq!(outcome(201, &body).unwrap().provider_message_id, "SM1");
+    assert_eq!(outcome(201, &body).unwrap().provider_message_id(), "SM1");
     for odd in [json!({}), json!([]), json!({ "sid": "" })] {
         assert!(matches!(outcome(201, &odd), Err(SendError::Unreadable)), "{odd}");
     }
@@ -388,7 +388,7 @@ fn an_accepted_message_returns_the_sid_of_its_statuses() {
     let error = outcome(201, &failed).unwrap_err();
     assert_eq!((error.code(), error.fault()), ("30005", Fault::Permanent));
     let calls = json!({ "sid": "CA1", "status": "queued" });
-    assert_eq!(outcome(201, &calls).unwrap().provider_message_id, "CA1");
+    assert_eq!(outcome(201, &calls).unwrap().provider_message_id(), "CA1");
 }
 
 #[test]
@@ -499,7 +499,6 @@ fn the_account_is_read_without_its_token() {
     let numbers = json!({ "incoming_phone_numbers": [] });
     assert_eq!(sender().answer(&response(200, &numbers)).unwrap()["sid"], SID);
     assert!(sender().answer(&response(401, &json!({ "code": 20_003 }))).is_err());
-    assert!(sender().register("https://hub/x", None).is_err());
 }
 
 #[test]
@@ -507,5 +506,12 @@ fn there_is_no_idempotency_window_and_one_rate_limit_per_account() {
     assert_eq!(sender().idempotency_window(), None);
     let [rate_limit] = sender().rate_limits(PERSON).try_into().unwrap();
     assert_eq!((rate_limit.identity.as_str(), rate_limit.messages), (SID, 10));
-    assert!(sender().mark_read("SM1").is_none());
+}
+
+#[test]
+fn webhooks_are_registered_by_hand_and_messages_are_not_marked_as_read() {
+    let spec = &crate::twilio::SPEC;
+    assert!(spec.webhook_registrar.is_none() && spec.read_receipts.is_none());
+    let error = spec.missing(crate::spec::Capability::RegisterWebhook);
+    assert!(error.to_string().ends_with("paste the webhook's URL in Twilio's console"));
 }

@@ -7,13 +7,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use domain::id::InvalidId;
+use domain::job::JobStatus;
+use domain::message::Message;
+use domain::{ConversationId, JobId, TenantId};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::id::InvalidId;
-use crate::message::Message;
-use crate::{ConversationId, JobId, TenantId};
 
 /// The largest number of attempts of a job.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -24,62 +24,12 @@ pub const MAX_LEASE: Duration = Duration::from_mins(15);
 /// The longest time that a request for a job may wait (long polling). API Gateway waits for 30 s:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>.
 pub const MAX_WAIT: Duration = Duration::from_secs(20);
-/// The default time to live of a job.
-pub const TIME_TO_LIVE: Duration = Duration::from_hours(24);
-/// The shortest time to live.
-pub const MIN_TIME_TO_LIVE: Duration = Duration::from_mins(1);
-/// The longest time to live, far below the retention of jobs in the table.
-pub const MAX_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 /// The largest result in bytes of JSON.
 pub const MAX_RESULT_BYTES: usize = 32 * 1024;
 /// The longest reason in bytes.
 pub const MAX_REASON_BYTES: usize = 1000;
-
-/// The status of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobStatus {
-    /// It waits for a worker, for the first or another attempt.
-    Queued,
-    /// A worker holds it.
-    Processing,
-    /// A worker completed it.
-    Completed,
-    /// A worker reported that it cannot be completed, or the lease of its last attempt expired.
-    Failed,
-    /// No worker completed it within its time to live.
-    Expired,
-}
-
-impl JobStatus {
-    /// Every status.
-    pub const ALL: [Self; 5] =
-        [Self::Queued, Self::Processing, Self::Completed, Self::Failed, Self::Expired];
-
-    /// Returns the name used in the API and in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Processing => "processing",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-        }
-    }
-
-    /// Returns the status with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == name)
-    }
-
-    /// Whether the status can no longer change.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Expired)
-    }
-}
+/// The reason of a job that failed because no worker ended its last attempt in time.
+const LAST_LEASE_EXPIRED: &str = "the lease of the last attempt expired";
 
 /// A job: one customer message for a worker to process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +91,7 @@ impl Job {
     #[must_use]
     pub fn overdue_status(&self, now: Timestamp) -> Option<(JobStatus, &'static str)> {
         if self.attempt >= MAX_ATTEMPTS {
-            return Some((JobStatus::Failed, "the lease of the last attempt expired"));
+            return Some((JobStatus::Failed, LAST_LEASE_EXPIRED));
         }
         if self.expires_at <= now {
             return Some((JobStatus::Expired, "no worker completed it within its time to live"));
@@ -244,10 +194,13 @@ impl JobOutcome {
         }
     }
 
-    /// Whether `attempt` already ended `job` with this outcome, as a repeated call finds it.
+    /// Whether `attempt` already ended `job` with this outcome, as a repeated call finds it. A job
+    /// whose last lease expired was not ended by its worker.
     #[must_use]
     pub fn is_recorded_in(&self, job: &Job, attempt: u32) -> bool {
-        job.attempt == attempt && job.status == self.status()
+        job.attempt == attempt
+            && job.status == self.status()
+            && job.reason.as_deref() != Some(LAST_LEASE_EXPIRED)
     }
 }
 
@@ -266,7 +219,7 @@ pub fn retry_wait(attempt: u32, jitter: f64) -> Duration {
 pub struct QueueStats {
     /// Number of queued jobs.
     pub queued: u64,
-    /// Number of jobs in processing.
+    /// Number of jobs in processing, whose lease has not expired.
     pub processing: u64,
     /// Number of jobs completed in the last hours.
     pub completed: u64,
@@ -275,6 +228,18 @@ pub struct QueueStats {
 }
 
 impl QueueStats {
+    /// Counts `expired` jobs whose lease has expired as queued: they are offered again, but stay in
+    /// the counter of the jobs in processing until a worker pulls them or they end.
+    #[must_use]
+    pub fn without_expired_leases(self, expired: u64) -> Self {
+        let expired = expired.min(self.processing);
+        Self {
+            queued: self.queued.saturating_add(expired),
+            processing: self.processing - expired,
+            ..self
+        }
+    }
+
     /// Estimates the time until the job at `position` (from 1) is completed; `None` if no job was
     /// completed recently. Assumes one worker per job in processing.
     #[must_use]
@@ -293,7 +258,7 @@ impl QueueStats {
     }
 }
 
-/// Heartbeat of the hub, as the public health check shows it.
+/// Heartbeat of the hub, from which the health check derives its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthSnapshot {
     /// Number of queued jobs of all tenants.
@@ -327,10 +292,10 @@ impl HealthSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use domain::MessageId;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::MessageId;
 
     fn id() -> JobId {
         JobId::of(MessageId::derived(&["a"]))
@@ -383,13 +348,28 @@ mod tests {
     }
 
     #[test]
-    fn job_status_names_parse_back_and_three_are_final() {
-        for status in JobStatus::ALL {
-            assert_eq!(JobStatus::from_name(status.as_str()), Some(status));
-        }
-        let finals = JobStatus::ALL.into_iter().filter(|status| status.is_final());
-        let expected = [JobStatus::Completed, JobStatus::Failed, JobStatus::Expired];
-        assert_eq!(finals.collect::<Vec<_>>(), expected);
+    fn the_end_of_a_job_whose_last_lease_expired_is_not_the_outcome_of_a_late_worker() {
+        let failed = JobOutcome::Failed { reason: "no".to_owned() };
+        let ended = |reason: &str| Job {
+            status: JobStatus::Failed,
+            reason: Some(reason.to_owned()),
+            ..job(MAX_ATTEMPTS)
+        };
+        assert!(failed.is_recorded_in(&ended("no"), MAX_ATTEMPTS), "a repeated call");
+        let (_, reason) = job(MAX_ATTEMPTS).overdue_status(at(0)).unwrap();
+        assert!(!failed.is_recorded_in(&ended(reason), MAX_ATTEMPTS));
+    }
+
+    #[test]
+    fn an_expired_lease_counts_as_queued() {
+        let stats = QueueStats { queued: 3, processing: 2, ..QueueStats::default() };
+        let counts = |expired| {
+            let stats = stats.without_expired_leases(expired);
+            (stats.queued, stats.processing)
+        };
+        assert_eq!([counts(0), counts(1), counts(2)], [(3, 2), (4, 1), (5, 0)]);
+        // The counter and the list are not read at the same time.
+        assert_eq!(counts(9), (5, 0));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Routes: which of a tenant's integrations send their messages on a channel, and in which order.
 
+use domain::IntegrationId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::IntegrationId;
 
 /// The default limit on waiting for a rate-limited integration before failover, in seconds after
 /// the message was accepted.
@@ -42,11 +41,19 @@ pub struct Policy {
     /// How long a message may wait for a rate-limited integration before it fails over to the next
     /// one, in seconds after it was accepted.
     pub patience_seconds: u32,
+    /// Whether a message that its provider accepted, and then could not deliver for a reason of its
+    /// own, is sent once more, through the next provider. The customer may receive it twice.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub failover_after_acceptance: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { choice: Choice::default(), patience_seconds: DEFAULT_PATIENCE_SECONDS }
+        Self {
+            choice: Choice::default(),
+            patience_seconds: DEFAULT_PATIENCE_SECONDS,
+            failover_after_acceptance: false,
+        }
     }
 }
 

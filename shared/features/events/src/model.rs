@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use domain::event::{EventKind, InboundEvent};
+use domain::task::Parked;
+use domain::{EventId, IntegrationId, Provider, ReplayId, Retention, TenantId};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::event::{EventKind, InboundEvent};
-use crate::task::Parked;
-use crate::{EventId, IntegrationId, Provider, ReplayId, TenantId};
-
-/// How long an event record is kept, and with it the deduplication of redeliveries.
-pub const EVENT_RETENTION: Duration = Duration::from_hours(30 * 24);
+/// How long an event record is kept, and with it the deduplication of redeliveries, unless the
+/// operator sets another period.
+pub const EVENT_RETENTION: Retention = Retention::days(30);
 
 /// The record of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +137,9 @@ pub struct EventBody {
     /// See [`InboundEvent::conversation_account`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_account: Option<String>,
+    /// See [`InboundEvent::dated`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dated: Option<Timestamp>,
     /// The JSON that it was parsed from; of a parked event, `{"text"}` or `{"base64"}`.
     pub raw: Box<RawValue>,
 }
@@ -224,11 +227,22 @@ impl EventRecord {
         }
     }
 
+    /// Replaces an impossible time, one later than the hub received the event, by the time of
+    /// receipt: an earlier version stored the provider's time unchanged.
+    ///
+    /// For display only. A replay needs the stored time, because the id of a message is derived
+    /// from it.
+    #[must_use]
+    pub fn repaired(mut self) -> Self {
+        self.occurred_at = self.occurred_at.map(|at| at.min(self.received_at));
+        self
+    }
+
     /// Whether the record or its body may have expired at `now`.
     #[must_use]
-    pub fn is_expired(&self, now: Timestamp) -> bool {
+    pub fn is_expired(&self, retention: Retention, now: Timestamp) -> bool {
         // The table and the bucket delete late, and not at the same time.
-        self.received_at + EVENT_RETENTION < now
+        retention.oldest(now).is_some_and(|oldest| self.received_at < oldest)
     }
 
     /// Restores the event for `replay`; `None` for a parked webhook, which was never an event.
@@ -250,7 +264,7 @@ impl EventRecord {
             account: self.account.clone(),
             id: self.provider_event_id.clone(),
             occurred_at: self.occurred_at,
-            dated: None,
+            dated: body.dated,
             received_at: self.received_at,
             ingested: false,
             kind,
@@ -276,6 +290,7 @@ impl EventBody {
             ordering_key: event.ordering_key.clone(),
             single_use: event.single_use.clone(),
             conversation_account: event.conversation_account.clone(),
+            dated: event.dated,
             raw: event.raw.clone(),
         }
     }
@@ -329,6 +344,14 @@ pub enum Direction {
     OldestFirst,
 }
 
+/// Largest number of replays of a tenant that run at the same time. Each publishes up to a hundred
+/// events at once, which wait for the same consumers as new events.
+pub const MAX_RUNNING_REPLAYS: u32 = 2;
+
+/// Time without progress after which a replay no longer counts as running. Longer than the retries
+/// of one page take.
+pub const REPLAY_LEASE: Duration = Duration::from_mins(15);
+
 /// A replay of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replay {
@@ -351,6 +374,15 @@ pub struct Replay {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl Replay {
+    /// Whether the replay counts as running at `now`: it is not finished, and has made progress
+    /// lately.
+    #[must_use]
+    pub fn counts_as_running(&self, now: Timestamp) -> bool {
+        self.status == ReplayStatus::Running && self.updated_at + REPLAY_LEASE > now
+    }
 }
 
 /// The status of a replay.
@@ -434,12 +466,12 @@ mod tests {
 
     #[test]
     fn an_event_is_restored_from_its_record_and_body() {
-        let message = crate::event::InboundMessage {
+        let message = domain::event::InboundMessage {
             channel: None,
             provider_message_id: "m".to_owned(),
             from: "1".to_owned(),
             name: None,
-            content: crate::Content::Text { text: "hi".to_owned() },
+            content: domain::Content::Text { text: "hi".to_owned() },
             reply_to: None,
         };
         let kinds =
@@ -460,9 +492,23 @@ mod tests {
     }
 
     #[test]
+    fn a_replayed_event_that_was_dated_in_the_future_keeps_the_time_of_its_identity() {
+        let received_at = Timestamp::from_second(1_795_176_000).unwrap();
+        let dated = Some(received_at + Duration::from_hours(1));
+        let message = EventKind::Other { name: "invoice.paid".to_owned() };
+        let event = InboundEvent { occurred_at: Some(received_at), dated, ..event(message) };
+        let body = serde_json::to_string(&EventBody::of(&event)).unwrap();
+        let replay = ReplayId::derived(&["r"]);
+        let again = EventRecord::of(&event).event(serde_json::from_str(&body).unwrap(), replay);
+        let again = again.unwrap();
+        assert_eq!(again.identity_time(), event.identity_time());
+        assert_eq!(again.provider_time(), Some(received_at), "it did not happen in the future");
+    }
+
+    #[test]
     fn the_same_parked_webhook_has_one_record_and_restores_no_event() {
         let parked = |second, body: &str| Parked {
-            v: crate::task::VERSION,
+            v: domain::task::VERSION,
             provider: Provider::Stripe,
             integration: None,
             tenant: None,
@@ -480,6 +526,7 @@ mod tests {
             ordering_key: None,
             single_use: None,
             conversation_account: None,
+            dated: None,
             raw,
         };
         assert!(record.event(body, ReplayId::derived(&["r"])).is_none());

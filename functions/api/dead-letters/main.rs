@@ -1,0 +1,5 @@
+//! API of dead letters: list and redrive.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    operations::api::run()
+}
