@@ -176,7 +176,8 @@ struct AutomationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_private_network: Option<bool>,
     /// Signing secret. It is returned only in the response that sets the automation. Setting the
-    /// automation again generates a new secret; for a day, notifications are signed with both.
+    /// automation again generates a new secret; until it is set once more, notifications are signed
+    /// with both.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
     /// Warning that notifications may not arrive: the host of `url` does not resolve at the moment.
