@@ -39,6 +39,8 @@ pub struct Function {
     pub reads: Option<(String, u64)>,
     /// Routes: method and path.
     pub routes: Vec<(String, String)>,
+    /// Whether it may run in a recursive loop, which Lambda stops otherwise.
+    pub may_recurse: bool,
 }
 
 /// A queue.
@@ -160,7 +162,8 @@ fn function(
     }
     let timeout_s = properties["Timeout"].as_u64();
     let timeout_s = timeout_s.ok_or_else(|| format!("{logical} has no timeout"))?;
-    Ok(Function { name: name.to_owned(), environment, timeout_s, reads, routes })
+    let may_recurse = properties["RecursiveLoop"] == "Allow";
+    Ok(Function { name: name.to_owned(), environment, timeout_s, reads, routes, may_recurse })
 }
 
 /// Returns the value of a variable, with the resource names of the simulation.
@@ -232,5 +235,7 @@ mod tests {
         assert_eq!(function.name, "webhook-telegram");
         assert_eq!(parameters, [("secret".to_owned(), "secret-of-it".to_owned())]);
         assert!(deployment.route("POST", "/nowhere").is_none());
+        assert!(deployment.functions["consumer-replay"].may_recurse);
+        assert!(!inbound.may_recurse);
     }
 }

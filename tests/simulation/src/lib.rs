@@ -15,6 +15,7 @@ pub mod feature;
 pub mod functions;
 pub mod history;
 pub mod initial_state;
+pub mod lineage;
 pub mod machine;
 pub mod monitor;
 pub mod net;

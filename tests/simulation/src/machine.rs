@@ -32,6 +32,7 @@ use crate::faults::{Fault, InjectionPoint, Plan};
 use crate::feature::{Part, Registry, Schedule, TableCall};
 use crate::functions::{Instance, Output, SimulationKit};
 use crate::history::History;
+use crate::lineage::{self, Lineage};
 use crate::monitor::{Monitor, partitions};
 use crate::net::{self, Net};
 use crate::random::Seed;
@@ -169,6 +170,17 @@ pub struct Origin {
     pub who: String,
     /// Tenants whose data it may access.
     pub tenants: BTreeSet<String>,
+    /// Its trace header.
+    pub trace: String,
+}
+
+/// Cause of an invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cause {
+    /// Tenants whose data the invocation may access.
+    pub(crate) tenants: BTreeSet<String>,
+    /// The invocations before it in the same chain of requests.
+    pub(crate) lineage: Lineage,
 }
 
 #[derive(Debug, Default)]
@@ -176,6 +188,7 @@ struct SandboxState {
     invocation: u64,
     calls: u64,
     tenants: BTreeSet<String>,
+    trace: String,
     dead: bool,
     frozen_until: Option<Instant>,
 }
@@ -217,7 +230,7 @@ impl Sandbox {
     pub(crate) fn origin(&self) -> Origin {
         let state = self.lock();
         let who = format!("{}#{}", self.function, state.invocation);
-        Origin { who, tenants: state.tenants.clone() }
+        Origin { who, tenants: state.tenants.clone(), trace: state.trace.clone() }
     }
 
     /// Kills the process.
@@ -529,7 +542,10 @@ impl Machine {
                 }
                 answer?
             }
-            Service::Sqs => cloud.sqs.call(&request.operation, &body, now_ms, &mut NoChaos)?,
+            Service::Sqs => {
+                lineage::annotate(&request.operation, &mut body, &origin.trace);
+                cloud.sqs.call(&request.operation, &body, now_ms, &mut NoChaos)?
+            }
             Service::SecretsManager => cloud.secrets.call(&request.operation, &body, now_ms)?,
             Service::S3 => Value::Null,
         };
@@ -570,12 +586,12 @@ impl Machine {
 
     // ---- Lambda -----------------------------------------------------------------------------
 
-    /// Invokes a function. `tenants` are those whose data it may access.
+    /// Invokes a function.
     pub(crate) async fn invoke(
         self: &Arc<Self>,
         function: &Function,
         event: Value,
-        tenants: BTreeSet<String>,
+        Cause { tenants, lineage }: Cause,
     ) -> (u64, Result<Output, InvocationError>) {
         let _busy = self.busy();
         let (sandbox, instance) = match self.sandbox(function) {
@@ -589,7 +605,9 @@ impl Machine {
             lambda.running += 1;
             lambda.invocations
         };
-        *sandbox.lock() = SandboxState { invocation: number, tenants, ..SandboxState::default() };
+        let trace = lineage.passed(&function.name).to_string();
+        *sandbox.lock() =
+            SandboxState { invocation: number, tenants, trace, ..SandboxState::default() };
         let name = sandbox.name();
         let limit = Duration::from_secs(function.timeout_s);
         let work = {
@@ -775,13 +793,24 @@ impl Machine {
 
     /// Invokes a function with records, and deletes those that were processed.
     async fn process(self: &Arc<Self>, function: &Function, url: &str, received: Vec<Value>) {
+        let lineage = Lineage::of_batch(&received);
+        let is_stopped = !function.may_recurse && lineage.is_recursive_loop(&function.name);
+        self.monitor().check("loops-allowed", !is_stopped, || {
+            format!("Lambda does not invoke {}: it is in a recursive loop", function.name)
+        });
+        if is_stopped {
+            // The event source mapping retries until the queue moves the records to its dead-letter
+            // queue.
+            self.log(&function.name, "not invoked: recursive loop");
+            return;
+        }
         let mut tenants = BTreeSet::new();
         for message in &received {
             let body = message["Body"].as_str().unwrap_or_default();
             self.tenants_of(body, &mut tenants);
         }
         let event = records(url, &received);
-        let (invocation, ended) = self.invoke(function, event, tenants).await;
+        let (invocation, ended) = self.invoke(function, event, Cause { tenants, lineage }).await;
         let Ok(Output::Json(answer)) = ended else { return };
         let failed = answer["batchItemFailures"].as_array().cloned().unwrap_or_default();
         let has_failed = |message: &Value| {
@@ -863,7 +892,7 @@ impl Machine {
             if due {
                 let (machine, function) = (self.clone(), function.clone());
                 tokio::spawn(async move {
-                    drop(machine.invoke(&function, json!({}), BTreeSet::new()).await);
+                    drop(machine.invoke(&function, json!({}), Cause::default()).await);
                 });
             }
         }
@@ -923,7 +952,9 @@ impl Machine {
             "body": STANDARD.encode(&body), "isBase64Encoded": true,
         });
         let function = function.clone();
-        let (invocation, ended) = self.invoke(&function, event, tenants).await;
+        // Neither API Gateway nor a provider continues a chain of requests.
+        let cause = Cause { tenants, lineage: Lineage::default() };
+        let (invocation, ended) = self.invoke(&function, event, cause).await;
         let answer = match ended {
             Ok(Output::Http(response)) => Some(response),
             _ => simple(500, r#"{"message":"Internal Server Error"}"#),

@@ -29,7 +29,7 @@ impl Invariant {
 }
 
 /// The invariants of the engine.
-pub const INVARIANTS: [Invariant; 6] = [
+pub const INVARIANTS: [Invariant; 7] = [
     Invariant::new("tenant-isolation", "no data of one tenant is accessed on behalf of another"),
     Invariant::new("queues-drained", "no record remains, and every dead letter has a reason"),
     Invariant::new("rules", "no provider rule is broken that the provider would not report"),
@@ -39,6 +39,7 @@ pub const INVARIANTS: [Invariant; 6] = [
         "the cloud accepts the form of every request, and no handler panics",
     ),
     Invariant::new("comes-to-rest", "all work ends after the faults have stopped"),
+    Invariant::new("loops-allowed", "Lambda stops no invocation as a part of a recursive loop"),
 ];
 
 /// A violated invariant.

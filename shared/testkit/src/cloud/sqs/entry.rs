@@ -20,6 +20,9 @@ const MOST_ATTRIBUTES: usize = 10;
 const LONGEST_ID: usize = 128;
 /// The longest delay, in seconds.
 const LONGEST_DELAY: i64 = 900;
+/// The system attribute that a sender may set: an X-Ray trace header.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html#sqs-message-system-attributes>
+pub(super) const TRACE_HEADER: &str = "AWSTraceHeader";
 
 /// A message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +117,7 @@ pub(super) struct Entry {
     pub(super) deduplication_id: Option<String>,
     pub(super) delay_s: Option<i64>,
     pub(super) attributes: BTreeMap<String, Attribute>,
+    pub(super) trace_header: Option<String>,
 }
 
 /// The fields of a message, in a single request or in a batch.
@@ -136,10 +140,6 @@ impl Entry {
             .and_then(|all| all.keys().find(|name| !FIELDS.contains(&name.as_str())))
         {
             return Err(not_modelled(format_args!("field {name} of a message")));
-        }
-        let has_system = body.get("MessageSystemAttributes").and_then(Value::as_object);
-        if has_system.is_some_and(|all| !all.is_empty()) {
-            return Err(not_modelled("system attributes of a sender"));
         }
         let message = text(body, "MessageBody").unwrap_or_default();
         if message.is_empty() {
@@ -166,6 +166,7 @@ impl Entry {
             deduplication_id: id("MessageDeduplicationId")?,
             delay_s,
             attributes: attributes(body)?,
+            trace_header: trace_header(body)?,
             md5: digest::of_body(message),
             body: message.to_owned(),
         };
@@ -178,7 +179,8 @@ impl Entry {
         Ok(entry)
     }
 
-    /// Size in bytes for the limit and for billing: the body and the attributes.
+    /// Size in bytes for the limit and for billing: the body and the attributes, without the trace
+    /// header.
     pub(super) fn len(&self) -> usize {
         self.body.len() + attributes_len(&self.attributes)
     }
@@ -222,6 +224,22 @@ fn attributes(body: &Value) -> Result<BTreeMap<String, Attribute>, Refusal> {
         return Err(Refusal::new("InvalidParameterValue", reason));
     }
     Ok(attributes)
+}
+
+fn trace_header(body: &Value) -> Result<Option<String>, Refusal> {
+    let given = body.get("MessageSystemAttributes").and_then(Value::as_object);
+    let mut header = None;
+    for (name, value) in given.into_iter().flatten() {
+        if name != TRACE_HEADER {
+            return Err(not_modelled(format_args!("system attribute {name} of a sender")));
+        }
+        let Attribute { data_type, content } = Attribute::read(name, value)?;
+        match content {
+            Content::Text(text) if data_type == "String" => header = Some(text),
+            _ => return Err(invalid(name, data_type, "The type must be String.")),
+        }
+    }
+    Ok(header)
 }
 
 /// Whether the character is allowed in a body.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 pub use self::entry::{Attribute, Content};
-use self::entry::{Entry, LARGEST, wire_len};
+use self::entry::{Entry, LARGEST, TRACE_HEADER, wire_len};
 pub use self::queue::{Message, QueueSettings};
 use self::queue::{Queue, Receipt};
 pub use self::refuse::query_code;
@@ -400,8 +400,9 @@ fn received(queue: &Queue, number: u64, wanted: &Wanted<'_>) -> Option<Value> {
 }
 
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
-fn system_attributes(message: &Message) -> [(&'static str, Option<String>); 8] {
+fn system_attributes(message: &Message) -> [(&'static str, Option<String>); 9] {
     [
+        (TRACE_HEADER, message.trace_header.clone()),
         ("ApproximateFirstReceiveTimestamp", message.first_received_at_ms.map(|at| at.to_string())),
         ("ApproximateReceiveCount", Some(message.receives.to_string())),
         ("DeadLetterQueueSourceArn", message.dead_letter_source.clone()),
@@ -417,11 +418,19 @@ fn send(queue: &mut Queue, body: &Value, number: u64, now_ms: i64) -> Result<Val
     let entry = Entry::read(body)?;
     let md5 = entry.md5.clone();
     let attributes = digest::of_attributes(&entry.attributes);
+    let system = entry.trace_header.clone().map(|header| {
+        let (data_type, content) = ("String".to_owned(), Content::Text(header));
+        (TRACE_HEADER.to_owned(), Attribute { data_type, content })
+    });
+    let system = digest::of_attributes(system.iter().map(|(name, header)| (name, header)));
     let sent = queue.send(entry, number, now_ms)?;
     let mut answer = json!({"MessageId": sent.message_id, "MD5OfMessageBody": md5});
     if let Some(fields) = answer.as_object_mut() {
-        let more =
-            [("MD5OfMessageAttributes", attributes), ("SequenceNumber", sent.sequence_number)];
+        let more = [
+            ("MD5OfMessageAttributes", attributes),
+            ("MD5OfMessageSystemAttributes", system),
+            ("SequenceNumber", sent.sequence_number),
+        ];
         for (name, value) in more {
             if let Some(value) = value {
                 fields.insert(name.to_owned(), value.into());

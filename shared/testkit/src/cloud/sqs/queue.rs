@@ -66,6 +66,8 @@ pub struct Message {
     pub sequence_number: Option<String>,
     /// The message attributes.
     pub attributes: BTreeMap<String, Attribute>,
+    /// The X-Ray trace header of the request that sent it, if any.
+    pub trace_header: Option<String>,
     /// When it was sent.
     pub sent_at_ms: i64,
     /// When it was first received.
@@ -223,6 +225,7 @@ impl Queue {
             deduplication_id: known_as.as_ref().map(|(_, id)| id.clone()),
             sequence_number: sent.sequence_number.clone(),
             attributes: entry.attributes,
+            trace_header: entry.trace_header,
             sent_at_ms: now_ms,
             first_received_at_ms: None,
             received_at_ms: None,

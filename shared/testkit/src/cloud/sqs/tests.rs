@@ -298,6 +298,31 @@ fn a_fifo_queue_delivers_no_message_twice() {
     assert!(bench.receive(&url, &mut chaos).is_empty());
 }
 
+// ---- Trace header ------------------------------------------------------------------------------
+
+#[test]
+fn a_trace_header_is_delivered_with_its_message_and_does_not_count_toward_its_size() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    let header = "Root=1-00000000-000000000000000000000000;Lineage=a87bd80c:1";
+    let attribute =
+        |data_type: &str| json!({"AWSTraceHeader": {"DataType": data_type, "StringValue": header}});
+    let body = "x".repeat(1_048_576);
+    let message = |data_type: &str| {
+        let system = attribute(data_type);
+        json!({"QueueUrl": url, "MessageBody": body, "MessageSystemAttributes": system})
+    };
+    let sent = bench.call("SendMessage", &message("String"));
+    assert_eq!(sent["MD5OfMessageSystemAttributes"].as_str().unwrap().len(), 32);
+    assert!(sent.get("MD5OfMessageAttributes").is_none());
+    let asked = json!({"QueueUrl": url, "MessageSystemAttributeNames": ["AWSTraceHeader"]});
+    let received = bench.call("ReceiveMessage", &asked);
+    assert_eq!(received["Messages"][0]["Attributes"], json!({ "AWSTraceHeader": header }));
+    let refused =
+        bench.sqs.call("SendMessage", &message("Number"), bench.now_ms, &mut NoChaos).unwrap_err();
+    assert_eq!(refused.code, "InvalidParameterValue");
+}
+
 // ---- Unsupported requests and billing ----------------------------------------------------------
 
 #[test]
@@ -310,7 +335,7 @@ fn an_unmodelled_request_is_refused_by_name() {
         (
             "SendMessage",
             json!({"QueueUrl": url, "MessageBody": "x", "MessageSystemAttributes": {
-            "AWSTraceHeader": {"DataType": "String", "StringValue": "x"}}}),
+            "Other": {"DataType": "String", "StringValue": "x"}}}),
         ),
     ] {
         let refused = bench.sqs.call(operation, &body, bench.now_ms, &mut NoChaos).unwrap_err();
