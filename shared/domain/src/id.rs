@@ -159,7 +159,7 @@ fn millis(at: Timestamp) -> u64 {
 }
 
 /// Returns 128 bits that depend on every part and on the boundaries between them.
-fn hash(parts: &[&str]) -> u128 {
+pub(crate) fn hash(parts: &[&str]) -> u128 {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());

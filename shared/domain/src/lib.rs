@@ -21,6 +21,7 @@ pub mod retention;
 pub mod sender;
 pub mod task;
 pub mod tenant;
+pub mod trace;
 pub mod webhook;
 
 pub use content::Content;
@@ -33,3 +34,4 @@ pub use integration::{Credentials, Integration};
 pub use message::{Message, Status};
 pub use provider::Provider;
 pub use retention::Retention;
+pub use trace::TraceContext;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fault::Classify;
+use crate::trace::{TRACEPARENT, TraceContext};
 use crate::{
     Credentials, EventId, Fault, Integration, IntegrationId, MessageId, Provider, TenantId,
 };
@@ -142,10 +143,24 @@ pub struct Record {
     pub attributes: BTreeMap<String, String>,
 }
 
+impl Record {
+    /// Adds the trace context of the span that publishes the record. A record that has one keeps
+    /// it: it was moved, for example from a dead-letter queue.
+    #[must_use]
+    pub fn traced(mut self, context: Option<TraceContext>) -> Self {
+        if let Some(context) = context
+            && !self.attributes.contains_key(TRACEPARENT)
+        {
+            self.attributes.insert(TRACEPARENT.to_owned(), context.to_string());
+        }
+        self
+    }
+}
+
 /// Publishing to one queue.
 pub trait Publisher: Send + Sync {
-    /// Publishes all `records` in order. After `Ok` they are durable; after an error some of them
-    /// may be.
+    /// Publishes all `records` in order, each with the [current](crate::trace::current) trace
+    /// context. After `Ok` they are durable; after an error some of them may be.
     fn publish(&self, records: Vec<Record>) -> impl Future<Output = PortResult<()>> + Send;
 }
 

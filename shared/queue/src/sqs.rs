@@ -10,6 +10,7 @@ use aws_sdk_sqs::types::{
 };
 use domain::Fault;
 use domain::ports::{ChangeVisibility, PortError, PortResult, Publisher, Record};
+use domain::trace;
 use futures::future::try_join_all;
 
 use crate::Bucket;
@@ -100,6 +101,7 @@ impl SqsQueue {
         record: Record,
     ) -> PortResult<SendMessageBatchRequestEntry> {
         let operation = "send records to a queue";
+        let record = record.traced(trace::current());
         let body = match &self.bucket {
             // On the heap: this rare future would be the largest part of every entry.
             Some(bucket) if record.body.len() > CLAIM_CHECK_BYTES => {

@@ -1,6 +1,7 @@
 //! SQS batch processing: groups concurrently, the records of a group in order, with partial batch
 //! failures.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::failpoint::{self, Failpoint};
 use domain::fault::{Classify, Fault, redelivery_backoff};
 use domain::ports::{ChangeVisibility, ClaimCheck, Clock, PortError, Publisher, Record, Rng};
+use domain::trace;
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 
-use crate::Env;
 use crate::telemetry::{self, Metric};
+use crate::{Env, span};
 
 /// Receives after which a failed record moves to the dead-letter queue, with the reason. The
 /// queue's own limit (`maxReceiveCount`) is higher and is for records that crash their function.
@@ -209,33 +211,53 @@ async fn process_group<'a, W: Worker, E: Env>(
     started: jiff::Timestamp,
 ) -> Vec<&'a SqsMessage> {
     for (position, record) in group.iter().enumerate() {
-        let id = record.message.message_id.as_deref().unwrap_or_default();
-        let (now, receives) = (context.clock.now(), record.receives);
-        let is_last = context.is_last(receives, position);
-        let receive = ReceiveContext { record: id, receives, now, is_last };
-        let late = now.duration_since(started).unsigned_abs() > context.budget;
-        let done = match &record.task {
-            _ if late => Err(Failure::wait("no time left in this invocation", Duration::ZERO)),
-            Ok(task) => worker.work(task, receive).await,
-            Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
-        };
-        let Err(failure) = done else { continue };
-        let Some(wait) = wait(&context.rng, &failure, receive) else {
-            if send_to_dlq(&context.dead_letters, record, &failure).await {
-                continue;
-            }
-            return return_to_queue(&context.queue, group, position, Duration::from_secs(30)).await;
-        };
-        tracing::warn!(
-            record = %id,
-            reason = %failure.reason,
-            receives,
-            wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "record will be retried"
-        );
-        return return_to_queue(&context.queue, group, position, wait).await;
+        let span = span::of_record(&record.message, record.receives);
+        let processing = pin!(process_record(context, worker, group, position, started));
+        if let Err(failed) = trace::scope(span, processing).await {
+            return failed;
+        }
     }
     Vec::new()
+}
+
+/// Processes the record at `position` of its group.
+///
+/// # Errors
+/// The records to retry, if the record failed and was not sent to the dead-letter queue.
+async fn process_record<'a, W: Worker, E: Env>(
+    context: &ConsumerContext<E>,
+    worker: &W,
+    group: &'a [BatchRecord<W::Task>],
+    position: usize,
+    started: jiff::Timestamp,
+) -> Result<(), Vec<&'a SqsMessage>> {
+    let Some(record) = group.get(position) else { return Ok(()) };
+    let id = record.message.message_id.as_deref().unwrap_or_default();
+    let (now, receives) = (context.clock.now(), record.receives);
+    let is_last = context.is_last(receives, position);
+    let receive = ReceiveContext { record: id, receives, now, is_last };
+    let late = now.duration_since(started).unsigned_abs() > context.budget;
+    let done = match &record.task {
+        _ if late => Err(Failure::wait("no time left in this invocation", Duration::ZERO)),
+        Ok(task) => worker.work(task, receive).await,
+        Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
+    };
+    let Err(failure) = done else { return Ok(()) };
+    let Some(wait) = wait(&context.rng, &failure, receive) else {
+        if send_to_dlq(&context.dead_letters, record, &failure).await {
+            return Ok(());
+        }
+        let wait = Duration::from_secs(30);
+        return Err(return_to_queue(&context.queue, group, position, wait).await);
+    };
+    tracing::warn!(
+        record = %id,
+        reason = %failure.reason,
+        receives,
+        wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        "record will be retried"
+    );
+    Err(return_to_queue(&context.queue, group, position, wait).await)
 }
 
 /// Returns how long to hide a failed record; `None` if it moves to the dead-letter queue.

@@ -44,15 +44,18 @@ pub mod digest;
 mod directory;
 mod gateway;
 mod http_client;
+mod span;
 pub mod testing;
 pub mod webhook;
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use domain::Fault;
 use domain::ports::PortError;
+use domain::{Fault, trace};
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Creates the kit and runs `function` on one thread: a sandbox has a part of one vCPU and
 /// processes one event at a time.
@@ -140,12 +143,28 @@ pub fn consume<W: batch::Worker + 'static>(
         let consumer = build(&kit)?;
         prewarm(&consumer.worker).await;
         let consumer = &consumer;
-        lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-            // On the heap: otherwise each layer would move the future's many kilobytes.
-            Box::pin(consumer.handle(event.payload))
-        }))
-        .await
+        serve(move |event| consumer.handle(event)).await
     })
+}
+
+/// Serves invocations with the payload `P` until Lambda stops the process. Each is the first span
+/// of a trace.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn serve<P, R, F>(handler: impl Fn(P) -> F) -> Result<(), Error>
+where
+    P: DeserializeOwned,
+    R: Serialize,
+    F: Future<Output = Result<R, Error>>,
+{
+    let handler = &handler;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<P>| {
+        let context = span::of_invocation(&event.context);
+        // On the heap: otherwise each layer would move the future's many kilobytes.
+        trace::scope(context, Box::pin(handler(event.payload)))
+    }))
+    .await
 }
 
 /// Returns the error for a value of the hub that cannot be written as JSON. This is a bug, so the

@@ -1,11 +1,17 @@
 //! Logs and metrics: one JSON line each, without bodies, addresses or secrets.
 
+use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::ports::Clock;
+use domain::trace;
 use jiff::Timestamp;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{Format, Json, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::system::SystemClock;
 
@@ -20,17 +26,56 @@ pub(crate) fn init() {
     // The runtime's span around each invocation is never written, but costs as much as a line.
     let targets = Targets::new().with_default(level);
     let targets = targets.with_target("lambda_runtime::layers", level.min(LevelFilter::WARN));
-    let subscriber = tracing_subscriber::fmt()
+    let subscriber = lines(level, std::io::stdout).with(targets);
+    // A second call changes nothing.
+    let _already = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Returns the subscriber that writes log lines to `writer`.
+fn lines<W>(level: LevelFilter, writer: W) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
         .with_max_level(level)
+        .with_writer(writer)
+        .map_event_format(Traced)
         .finish()
-        .with(targets);
-    // A second call changes nothing.
-    let _already = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Format of a log line: JSON with the ids of the trace. They are not those of a `tracing` span,
+/// which would cost as much as a line even if none is written.
+struct Traced(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for Traced
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(span) = trace::current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let Some(fields) = line.strip_suffix("}\n") else { return writer.write_str(&line) };
+        let (trace_id, span_id) = (span.trace_id, span.span_id);
+        write!(writer, r#"{fields},"trace_id":"{trace_id}","span_id":"{span_id}""#)?;
+        if let Some(parent_id) = span.parent_id {
+            write!(writer, r#","parent_id":"{parent_id}""#)?;
+        }
+        writer.write_str("}\n")
+    }
 }
 
 /// Metrics.
@@ -181,9 +226,57 @@ fn metric_line(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::{Arc, Mutex};
+
+    use domain::TraceContext;
+    use domain::trace::SpanId;
+    use futures::executor::block_on;
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// Returns what `log` writes.
+    fn logged(log: impl FnOnce()) -> Vec<Value> {
+        struct Shared(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let own = Arc::clone(&written);
+        let subscriber = lines(LevelFilter::INFO, move || Shared(Arc::clone(&own)));
+        tracing::subscriber::with_default(subscriber, log);
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_log_line_has_the_ids_of_its_span() {
+        let first: TraceContext =
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+        let next = first.child(SpanId::derived(&["next"]));
+        let lines = logged(|| {
+            block_on(trace::scope(first, pin!(async { tracing::info!(n = 1, "first") })));
+            block_on(trace::scope(next, pin!(async { tracing::warn!("next") })));
+            tracing::info!("outside");
+        });
+        let trace_id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!((&lines[0]["message"], &lines[0]["n"]), (&json!("first"), &json!(1)));
+        assert_eq!(lines[0]["trace_id"], trace_id);
+        assert_eq!(lines[0]["span_id"], "b7ad6b7169203331");
+        assert_eq!(lines[0].get("parent_id"), None);
+        assert_eq!((&lines[1]["level"], &lines[1]["trace_id"]), (&json!("WARN"), &json!(trace_id)));
+        assert_eq!(lines[1]["span_id"], next.span_id.to_string());
+        assert_eq!(lines[1]["parent_id"], "b7ad6b7169203331");
+        assert_eq!((&lines[2]["message"], lines[2].get("trace_id")), (&json!("outside"), None));
+        assert!(lines.iter().all(|line| line["timestamp"].is_string()));
+    }
 
     #[test]
     fn a_metric_is_a_line_in_the_embedded_format() {

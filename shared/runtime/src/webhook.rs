@@ -1,6 +1,7 @@
 //! Webhook handler: verifies a request, parses it, finds the tenant, queues the events, responds.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,7 @@ use domain::webhook::{
     MAX_BODY_BYTES, ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest,
     receive,
 };
-use domain::{Fault, IntegrationId, Provider};
+use domain::{Fault, IntegrationId, Provider, trace};
 use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use lambda_http::{Body, Request};
@@ -419,8 +420,18 @@ pub fn handler<D: Directory + FeatureRepository, E: AwsEnv>(
     })
 }
 
-/// Handles one request from API Gateway within the deadline.
+/// Handles one request from API Gateway within the deadline, as the first span of a trace.
 pub async fn answer<D: Directory, E: Env>(
+    handler: &WebhookHandler<D, E>,
+    provider: &dyn WebhookProvider,
+    request: Request,
+) -> Response<Body> {
+    // A provider does not choose the ids by which the logs are searched.
+    let context = crate::span::of_request(&request, false);
+    trace::scope(context, pin!(answer_in_time(handler, provider, request))).await
+}
+
+async fn answer_in_time<D: Directory, E: Env>(
     handler: &WebhookHandler<D, E>,
     provider: &dyn WebhookProvider,
     request: Request,

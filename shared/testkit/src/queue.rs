@@ -1,10 +1,11 @@
 //! An in-memory queue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::ports::{ChangeVisibility, Clock, PortResult, Publisher, Record};
+use domain::trace;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -58,6 +59,8 @@ pub struct Received {
     pub receives: u32,
     /// The sequence number; in FIFO queues only.
     pub sequence: Option<String>,
+    /// The message attributes, by name.
+    pub attributes: BTreeMap<String, String>,
 }
 
 impl FakeQueue {
@@ -155,6 +158,7 @@ impl FakeQueue {
                 group,
                 receives: entry.receives,
                 sequence: self.fifo.then(|| format!("{:020}", entry.number)),
+                attributes: entry.record.attributes.clone(),
             });
         }
         received
@@ -197,6 +201,7 @@ impl Publisher for FakeQueue {
                     let delay = record.delay.filter(|_| !self.fifo).unwrap_or_default();
                     state.numbers += 1;
                     let number = state.numbers;
+                    let record = record.traced(trace::current());
                     // SQS counts delays in whole seconds.
                     let visible_at = now + Duration::from_secs(delay.as_secs().min(900));
                     let (receives, receipt) = (0, String::new());

@@ -1048,13 +1048,18 @@ fn subject(request: &AwsRequest) -> String {
 /// Formats records as a Lambda event.
 fn records(url: &str, received: &[Value]) -> Value {
     let queue = url.rsplit('/').next().unwrap_or_default();
+    let attributes = |message: &Value| -> Value {
+        let attributes = message["MessageAttributes"].as_object().into_iter().flatten();
+        let attribute = |value: &Value| json!({ "dataType": value["DataType"], "stringValue": value["StringValue"] });
+        attributes.map(|(name, value)| (name.clone(), attribute(value))).collect()
+    };
     let record = |message: &Value| {
         json!({
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
             "body": message["Body"],
             "attributes": message["Attributes"],
-            "messageAttributes": {},
+            "messageAttributes": attributes(message),
             "md5OfBody": message["MD5OfBody"],
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:eu-central-1:000000000000:{queue}"),

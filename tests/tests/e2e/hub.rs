@@ -260,3 +260,14 @@ pub(crate) fn run_concurrently<T: Send>(count: usize, work: impl Fn(usize) -> T 
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
+
+/// Returns the log lines of all functions, each with the name of its function.
+pub(crate) fn log_lines() -> Vec<(String, Value)> {
+    let log = std::fs::read(HUB.folder.join("logs/functions.log")).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    let lines = log.lines().filter_map(|line| {
+        let (function, line) = line.strip_prefix("[switchboard-")?.split_once("] ")?;
+        Some((function.to_owned(), serde_json::from_str(line).ok()?))
+    });
+    lines.collect()
+}

@@ -28,4 +28,5 @@ mod platform;
 mod receipts;
 mod telegram;
 mod tenant_isolation;
+mod traces;
 mod webhooks;

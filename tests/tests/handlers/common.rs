@@ -416,12 +416,17 @@ pub(crate) fn event(records: &[Received]) -> SqsEvent {
             if let Some(sequence) = &record.sequence {
                 attributes["SequenceNumber"] = sequence.clone().into();
             }
+            let message_attributes: BTreeMap<&String, Value> = record
+                .attributes
+                .iter()
+                .map(|(name, text)| (name, json!({ "dataType": "String", "stringValue": text })))
+                .collect();
             json!({
                 "messageId": record.message_id,
                 "receiptHandle": record.receipt,
                 "body": record.body,
                 "attributes": attributes,
-                "messageAttributes": {},
+                "messageAttributes": message_attributes,
                 "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:own",
             })
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::ports::{Clock, Publisher, Record};
 use domain::tenant::{Principal, Scope};
+use domain::trace::{self, TRACEPARENT};
 use http::Method;
 use operations::api::DeadLetters;
 use operations::model::QueueName;
@@ -17,10 +18,12 @@ use runtime::batch::{Failure, ReceiveContext, Worker};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use templates::Templates;
-use testkit::cloud::sqs::Message;
+use testkit::cloud::sqs::{Content, Message};
 use testkit::{FakeClock, Faults, Side, SimulatedQueues, sample};
 
 const QUEUE_PREFIX: &str = "https://sqs.eu-central-1.amazonaws.com/000000000000/hub-";
+/// The trace context of a record.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const DAY: Duration = Duration::from_hours(24);
 /// A minute less than the retention of a queue.
 const TWO_WEEKS: Duration = Duration::from_mins(14 * 24 * 60 - 1);
@@ -193,7 +196,7 @@ async fn letters_put_there_by_the_hub_are_moved_too() {
     let poison = r#"{"tenant":"acme","id":"poison"}"#;
     let send = json!({ "QueueUrl": own, "MessageBody": poison, "MessageGroupId": "conv",
         "MessageDeduplicationId": "1",
-        "MessageAttributes": { "trace": { "DataType": "String", "StringValue": "t1" } } });
+        "MessageAttributes": { TRACEPARENT: { "DataType": "String", "StringValue": TRACE } } });
     world.queues.request("SendMessage", &send).unwrap();
 
     // The deployed consumer, which cannot parse the record.
@@ -204,10 +207,10 @@ async fn letters_put_there_by_the_hub_are_moved_too() {
     let received = world.queues.request("ReceiveMessage", &receive).unwrap();
     let message = &received["Messages"][0];
     let arn = "arn:aws:sqs:eu-central-1:000000000000:hub-inbound.fifo";
-    let trace = json!({ "dataType": "String", "stringValue": "t1" });
+    let trace = json!({ "dataType": "String", "stringValue": TRACE });
     let event = json!({ "Records": [{ "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"], "body": message["Body"],
-        "attributes": message["Attributes"], "messageAttributes": { "trace": trace },
+        "attributes": message["Attributes"], "messageAttributes": { TRACEPARENT: trace },
         "eventSourceARN": arn }] });
     let answer = consumer.handle(serde_json::from_value(event).unwrap()).await.unwrap();
     assert!(answer.batch_item_failures.is_empty());
@@ -218,19 +221,23 @@ async fn letters_put_there_by_the_hub_are_moved_too() {
     assert_eq!(letters.len(), 1);
     assert!(letters[0].dead_letter_source.is_none(), "SQS does not know its source");
     let attributes: Vec<&str> = letters[0].attributes.keys().map(String::as_str).collect();
-    assert_eq!(attributes, ["reason", "source", "trace"]);
+    assert_eq!(attributes, ["reason", "source", TRACEPARENT]);
     let listed = world.get("/dead-letters?queue=inbound").await;
     let reason = listed["dead_letters"][0]["reason"].as_str().unwrap();
     assert!(reason.starts_with("invalid JSON"), "{listed}");
 
     let request = json!({ "queue": "inbound", "reason": "invalid JSON", "tenant": "acme" });
-    assert_eq!(world.redrive(request).await.unwrap()["moved"], 1);
+    // The operator's request belongs to another trace.
+    let operator = "00-00000000000000000000000000000007-0000000000000007-01".parse().unwrap();
+    let redriven = trace::scope(operator, Box::pin(world.redrive(request))).await;
+    assert_eq!(redriven.unwrap()["moved"], 1);
     assert!(world.dead_letters("inbound").is_empty());
     let back = world.source("inbound");
     assert_eq!(bodies(&back), [poison]);
     assert_eq!(back[0].group.as_deref(), Some("conv"));
     let attributes: Vec<&str> = back[0].attributes.keys().map(String::as_str).collect();
-    assert_eq!(attributes, ["trace"], "without those of a dead letter");
+    assert_eq!(attributes, [TRACEPARENT], "without those of a dead letter");
+    assert_eq!(back[0].attributes[TRACEPARENT].content, Content::Text(TRACE.to_owned()));
 }
 
 #[tokio::test]

@@ -37,4 +37,5 @@ mod receipts;
 mod retention;
 mod sender;
 mod settings;
+mod traces;
 mod webhook;

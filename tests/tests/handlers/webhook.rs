@@ -10,6 +10,7 @@ use domain::message::Status;
 use domain::ports::Clock;
 use domain::sender::SendError;
 use domain::task::Parked;
+use domain::trace::{TRACEPARENT, TraceContext};
 use domain::webhook::{
     MAX_BODY_BYTES, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply,
     WebhookRequest, WebhookSource,
@@ -17,6 +18,7 @@ use domain::webhook::{
 use domain::{Content, IntegrationId, Provider, TenantId};
 use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
+use lambda_http::RequestExt;
 use providers::{telegram, whatsapp_cloud};
 use runtime::certificates::CertificateClient;
 use runtime::webhook::{WebhookHandler, handle};
@@ -768,4 +770,48 @@ async fn the_largest_batch_that_meta_sends_is_accepted() {
     assert!(request.body.len() > 3_000_000);
     assert_eq!(fixture.at_own(request).await, StatusCode::OK);
     assert_eq!(fixture.published(), [1, 0, 0]);
+}
+
+/// Returns a request to the URL of `integration`, as API Gateway hands it over.
+fn gateway_request(request: &WebhookRequest, integration: IntegrationId) -> lambda_http::Request {
+    let path = format!("/webhooks/whatsapp/{integration}");
+    let headers: serde_json::Map<String, Value> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
+        .collect();
+    let event = serde_json::json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
+        "headers": headers, "pathParameters": { "integration": integration },
+        "requestContext": {
+            "accountId": "1", "apiId": "abc", "stage": "$default", "timeEpoch": 0,
+            "domainName": "hub.test", "domainPrefix": "hub", "requestId": "1",
+            "routeKey": "$default", "time": "", "http": {
+                "method": "POST", "path": path, "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1", "userAgent": "test",
+            },
+        },
+        "body": String::from_utf8(request.body.to_vec()).unwrap(), "isBase64Encoded": false,
+    });
+    lambda_http::request::from_str(&event.to_string()).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_webhook_publishes_has_the_trace_id_of_x_ray_and_not_that_of_its_sender() {
+    let fixture = Fixture::new().await;
+    let mut sent = one_text();
+    let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    sent.headers.insert(TRACEPARENT, given.parse().unwrap());
+    let mut context = lambda_http::Context::default();
+    context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned();
+    let x_ray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+    context.xray_trace_id = Some(x_ray.to_owned());
+    let request = gateway_request(&sent, fixture.own).with_lambda_context(context);
+    let webhook = providers::webhook(Provider::WhatsappCloud).unwrap();
+    let answer = runtime::webhook::answer(&fixture.handler, webhook, request).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let record = &fixture.inbound().records()[0];
+    let context: TraceContext = record.attributes[TRACEPARENT].parse().unwrap();
+    assert_eq!(context.trace_id.to_string(), "5759e988bd862e3fe1be46a994272793");
+    assert_ne!(context.span_id.to_string(), "53995c3f42cd8ad8", "a span of its own");
 }

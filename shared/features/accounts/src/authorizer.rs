@@ -9,7 +9,6 @@ use domain::ports::{Clock, PortResult};
 use domain::tenant::{ApiKey, Scope};
 use domain::{KeyId, TenantId};
 use jiff::Timestamp;
-use lambda_runtime::{LambdaEvent, service_fn};
 use runtime::digest::sha256;
 use runtime::{AwsEnv, Error, FeatureRepository, Kit};
 use secrecy::{ExposeSecret, SecretString};
@@ -181,9 +180,7 @@ pub fn run() -> Result<(), Error> {
         let authorizer = authorizer(&kit)?;
         authorizer.keys.store.prewarm().await;
         let authorizer = &authorizer;
-        lambda_runtime::run(service_fn(async move |event: LambdaEvent<AuthorizerRequest>| {
-            authorizer.answer(&event.payload).await
-        }))
-        .await
+        runtime::serve(async move |request: AuthorizerRequest| authorizer.answer(&request).await)
+            .await
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::notification::Notification;
 use domain::ports::PortResult;
-use domain::{NotificationId, TenantId};
+use domain::{NotificationId, TenantId, TraceContext};
 use jiff::Timestamp;
 
 /// Outcome of claiming a notification for delivery.
@@ -89,6 +89,8 @@ pub struct DueRetry {
     pub due_at: Timestamp,
     /// The sort key of the schedule entry, used to remove it.
     pub sort_key: String,
+    /// Trace context of the span that scheduled it, so that its attempt is in the same trace.
+    pub trace: Option<TraceContext>,
 }
 
 /// Schedule of retries that are later than a queue can delay them.

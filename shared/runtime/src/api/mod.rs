@@ -9,10 +9,12 @@ pub mod problem;
 mod restrictions;
 
 use std::net::IpAddr;
+use std::pin::pin;
 
 use bytes::Bytes;
 use domain::TenantId;
 use domain::tenant::{Principal, Scope};
+use domain::trace::{self, TRACEPARENT};
 use domain::webhook::MAX_BODY_BYTES;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
@@ -24,9 +26,9 @@ use serde::de::DeserializeOwned;
 pub use limit::{Permit, RateLimit, RateLimiter, RequestClass, Unlimited};
 pub use problem::Problem;
 
-use crate::gateway;
 use crate::telemetry::{self, Metric};
 use crate::{Error, Kit};
+use crate::{gateway, span};
 
 /// A request to the API, after the authorizer.
 #[derive(Clone, Debug)]
@@ -342,6 +344,9 @@ pub fn run_limited<R: Resource + 'static, L: RateLimiter + 'static>(
 
 /// Handles one request from API Gateway, if `limiter` permits it. `base_url` is the public URL of
 /// the API, if it differs from the host of the request.
+///
+/// A client with an API key may choose the trace with a `traceparent` header; the response has the
+/// trace in the same header.
 pub async fn answer<R: Resource, L: RateLimiter>(
     resource: &R,
     limiter: &L,
@@ -349,6 +354,22 @@ pub async fn answer<R: Resource, L: RateLimiter>(
     request: Request,
 ) -> Response<Body> {
     let origin = gateway::origin(&request);
+    let context = span::of_request(&request, origin.tenant.is_some());
+    let answered = pin!(answer_permitted(resource, limiter, base_url, request, origin));
+    let mut response = trace::scope(context, answered).await;
+    if let Ok(value) = HeaderValue::try_from(context.to_string()) {
+        response.headers_mut().insert(TRACEPARENT, value);
+    }
+    response
+}
+
+async fn answer_permitted<R: Resource, L: RateLimiter>(
+    resource: &R,
+    limiter: &L,
+    base_url: Option<&str>,
+    request: Request,
+    origin: gateway::Origin,
+) -> Response<Body> {
     let (permit, reply) = if let Err(problem) = restrictions::check(&origin) {
         (Permit::Unlimited, Err(problem))
     } else {

@@ -61,7 +61,10 @@ pub fn document(resources: &[&dyn Describe]) -> Value {
                 unknown path, a body above 10 MB) return `{message}`. A body above 4.4 MB \
                 returns 413 with the code `too_large`, and a request beyond the limits of its key \
                 or tenant 429 with the code `rate_limited` and `Retry-After`. The headers \
-                `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` show the limits.",
+                `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` show the limits. \
+                The response header `traceparent` (W3C Trace Context) has the id by which the \
+                operator finds the request, and all that follows from it, in the logs; a request \
+                with this header continues its trace.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "key": [] }],

@@ -10,6 +10,7 @@ use domain::failpoint::{self, Failpoint};
 use domain::notification::Notification;
 use domain::ports::{Clock, CredentialReader, PortResult, Publisher, Record, Rng};
 use domain::task::{NotificationTask, VERSION};
+use domain::trace::{self, TRACEPARENT};
 use domain::{NotificationId, TenantId};
 use http::Request;
 use jiff::Timestamp;
@@ -132,12 +133,15 @@ impl<E: Env> WebhookDispatcher<E> {
             .map_err(|_| Failure::retry("no usable signing secret: set the automation again"))?;
         // Normalize the URL: the host may be an internationalized domain name.
         let url = url::Url::parse(&push.url).map_or_else(|_| push.url.clone(), Into::into);
-        let request = Request::post(url)
+        let mut request = Request::post(url)
             .header("content-type", "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", now.as_second())
-            .header("webhook-signature", signature)
-            .body(Bytes::from(body));
+            .header("webhook-signature", signature);
+        if let Some(context) = trace::current() {
+            request = request.header(TRACEPARENT, context.to_string());
+        }
+        let request = request.body(Bytes::from(body));
         let Ok(request) = request else { return Ok((WebhookResponse::Gone, None)) };
         match self.client.notify(request, push.allow_private_network).await {
             Ok(response) => {

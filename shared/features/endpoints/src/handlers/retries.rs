@@ -3,7 +3,6 @@
 use domain::failpoint::{self, Failpoint};
 use domain::ports::{Clock, PortResult, Publisher};
 use futures::future::try_join_all;
-use lambda_runtime::{LambdaEvent, service_fn};
 use queue::SqsQueue;
 use runtime::telemetry::{self, Metric};
 use runtime::{AwsEnv, Error, Kit, SystemClock};
@@ -36,7 +35,10 @@ where
         if let Some(oldest) = due.iter().map(|due| due.due_at).min() {
             telemetry::time(Metric::RetryDelay, "automation", oldest, clock.now());
         }
-        let records = due.iter().map(|due| super::dispatch::retry(&due.tenant, due.id, None));
+        let records = due.iter().map(|due| {
+            let record = super::dispatch::retry(&due.tenant, due.id, None)?;
+            Ok(record.traced(due.trace))
+        });
         if failpoint::is_active(Failpoint::ScheduleClearedFirst) {
             try_join_all(due.chunks(25).map(|batch| store.remove(batch))).await?;
         }
@@ -64,13 +66,13 @@ pub fn run() -> Result<(), Error> {
     runtime::start(async |kit| {
         let (store, queue) = parts(&kit)?;
         let (store, queue) = (&store, &queue);
-        lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
+        runtime::serve(async move |_: serde_json::Value| {
             let retries = handle(store, queue, &SystemClock).await?;
             if retries > 0 {
                 tracing::info!(retries, "retries queued");
             }
-            Ok::<_, Error>(())
-        }))
+            Ok(())
+        })
         .await
     })
 }

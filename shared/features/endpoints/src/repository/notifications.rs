@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::notification::Notification;
 use domain::ports::PortResult;
-use domain::{NotificationId, TenantId};
+use domain::{NotificationId, TenantId, trace};
 use jiff::Timestamp;
 use table::{
     Holder, Item, Key, Lease, LeaseRequest, TakeOver, TransactWriteItem, VERSION, Written, attempt,
@@ -134,6 +134,7 @@ impl Schedule for Repository {
                 tenant: text(item, "tenant")?.parse().ok()?,
                 id: text(item, "delivery")?.parse().ok()?,
                 sort_key: table::Schedule::text(&Key::of(item)?),
+                trace: text(item, "trace").and_then(|text| text.parse().ok()),
             })
         };
         due.iter().map(|item| read(item).ok_or_else(|| corrupt(operation, "retry"))).collect()
@@ -178,5 +179,9 @@ impl Repository {
 /// Returns the schedule entry of a retry at `at`.
 fn due_item(tenant: &TenantId, id: NotificationId, at: Timestamp) -> Item {
     let key = keys::due(tenant, id, at);
-    item(&key, [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))])
+    let mut due = item(&key, [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))]);
+    if let Some(context) = trace::current() {
+        due.insert("trace".to_owned(), s(context.to_string()));
+    }
+    due
 }

@@ -7,7 +7,6 @@ use domain::TenantId;
 use domain::ports::{Clock, PortResult};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use lambda_runtime::{LambdaEvent, service_fn};
 use runtime::{Error, SystemClock};
 
 use crate::ending::JobRepositories;
@@ -110,13 +109,13 @@ async fn sweep(
 pub fn run() -> Result<(), Error> {
     runtime::start(async |kit| {
         let repositories = &JobRepositories::of(&kit)?;
-        lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
+        runtime::serve(async move |_: serde_json::Value| {
             let ended = handle(repositories, &SystemClock).await?;
             if ended > 0 {
                 tracing::info!(ended, "overdue jobs ended");
             }
-            Ok::<_, Error>(())
-        }))
+            Ok(())
+        })
         .await
     })
 }
