@@ -346,10 +346,27 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_refused_or_written_as_it_was(text in "(00-)?[0-9a-g-]{0,60}|.*") {
-            if let Ok(context) = text.parse::<TraceContext>() && text.starts_with("00") {
-                prop_assert_eq!(&context.to_string()[..53], &text[..53]);
-            }
+        fn a_trace_context_is_valid_exactly_if_the_specification_says_so(
+            version in "00|ff|[0-9a-f]{2}",
+            trace in "0{32}|[0-9a-f]{32}",
+            span in "0{16}|[0-9a-f]{16}",
+            flags in "[0-9a-f]{2}",
+            end in "|-|-x|x",
+        ) {
+            let is_valid = version != "ff"
+                && trace.contains(|c| c != '0')
+                && span.contains(|c| c != '0')
+                && (end.is_empty() || (version != "00" && end.starts_with('-')));
+            let text = format!("{version}-{trace}-{span}-{flags}{end}");
+            let read = text.parse::<TraceContext>().ok().map(|context| context.to_string());
+            let sampled = u8::from_str_radix(&flags, 16).unwrap() & 1;
+            prop_assert_eq!(read, is_valid.then(|| format!("00-{trace}-{span}-0{sampled}")));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _read = text.parse::<TraceContext>();
+            let _read = TraceContext::of_x_ray(&text, SpanId::derived(&["a"]));
         }
     }
 }

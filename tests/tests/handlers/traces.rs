@@ -187,7 +187,7 @@ fn send_request(world: &World, tenant: Option<&str>, given: Option<&str>) -> lam
     if let Some(given) = given {
         headers[TRACEPARENT] = given.into();
     }
-    let authorizer = tenant.map(|tenant| json!({ "tenant": tenant, "scopes": "send" }));
+    let key = |tenant| json!({ "lambda": { "tenant": tenant, "scopes": "send" } });
     let message = json!({
         "integration": world.whatsapp.id, "to": format!("+{}", sample::PERSON), "text": "hello",
     });
@@ -197,7 +197,7 @@ fn send_request(world: &World, tenant: Option<&str>, given: Option<&str>) -> lam
         "requestContext": {
             "accountId": "1", "apiId": "a", "domainName": "h", "domainPrefix": "h",
             "requestId": "r", "routeKey": "$default", "stage": "$default", "time": "",
-            "timeEpoch": 0, "authorizer": { "lambda": authorizer },
+            "timeEpoch": 0, "authorizer": tenant.map(key),
             "http": {
                 "method": "POST", "path": "/messages", "protocol": "HTTP/1.1",
                 "sourceIp": "192.0.2.1", "userAgent": "test",
