@@ -189,7 +189,7 @@ fn send_request(world: &World, tenant: Option<&str>, given: Option<&str>) -> lam
     }
     let key = |tenant| json!({ "lambda": { "tenant": tenant, "scopes": "send" } });
     let message = json!({
-        "integration": world.whatsapp.id, "to": format!("+{}", sample::PERSON), "text": "hello",
+        "integration": world.whatsapp.id, "to": sample::PERSON, "text": "hello",
     });
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": "/messages", "rawQueryString": "",
