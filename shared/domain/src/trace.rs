@@ -306,8 +306,8 @@ mod tests {
             })
             .await
         };
-        let (mut first, mut second) =
-            (pin!(scope(one, pin!(seen(one)))), pin!(scope(two, pin!(seen(two)))));
+        let mut first = Box::pin(scope(one, Box::pin(seen(one))));
+        let mut second = Box::pin(scope(two, Box::pin(seen(two))));
         for _turn in 0..2 {
             assert_eq!(poll(first.as_mut()), Poll::Pending);
             assert_eq!(current(), None);

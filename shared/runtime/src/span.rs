@@ -41,13 +41,13 @@ pub(crate) fn of_request(request: &Request, is_trusted: bool) -> TraceContext {
 /// is the same for each receive.
 pub(crate) fn of_record(message: &SqsMessage, receives: u32) -> TraceContext {
     let id = message.message_id.as_deref().unwrap_or_default();
-    let span_id = SpanId::derived(&["record", id, &receives.to_string()]);
     let attribute = message.message_attributes.get(TRACEPARENT);
     let text = attribute.and_then(|attribute| attribute.string_value.as_deref());
-    let publisher = text.and_then(|text| text.parse::<TraceContext>().ok());
-    match publisher {
-        Some(publisher) => publisher.child(span_id),
-        None => TraceContext::new(TraceId::derived(&["record", id]), span_id),
+    let text = text.unwrap_or_default();
+    let span_id = SpanId::derived(&["record", id, &receives.to_string(), text]);
+    match text.parse::<TraceContext>() {
+        Ok(publisher) => publisher.child(span_id),
+        Err(_) => TraceContext::new(TraceId::derived(&["record", id]), span_id),
     }
 }
 

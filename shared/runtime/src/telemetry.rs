@@ -1,6 +1,6 @@
 //! Logs and metrics: one JSON line each, without bodies, addresses or secrets.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::ports::Clock;

@@ -189,7 +189,7 @@ fn send_request(world: &World, tenant: Option<&str>, given: Option<&str>) -> lam
     }
     let key = |tenant| json!({ "lambda": { "tenant": tenant, "scopes": "send" } });
     let message = json!({
-        "integration": world.whatsapp.id, "to": sample::PERSON, "text": "hello",
+        "integration": world.telegram.id, "to": sample::PERSON, "text": "hello",
     });
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": "/messages", "rawQueryString": "",
@@ -206,7 +206,7 @@ fn send_request(world: &World, tenant: Option<&str>, given: Option<&str>) -> lam
     });
     let request = lambda_http::request::from_str(&event.to_string()).unwrap();
     let mut context = lambda_http::Context::default();
-    context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned();
+    context.request_id = String::from("8476a536-e9f4-11e8-9739-2dfe598c3fcd");
     context.xray_trace_id = Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned());
     request.with_lambda_context(context)
 }
