@@ -1292,6 +1292,7 @@ async fn audit_records_are_written_with_the_change_and_listed_in_pages(s: &Repos
     let removed = s.accounts.set_automation(&acme, &Automation::None, &again).await;
     assert!(removed.is_err());
     assert_eq!(s.accounts.automation(&acme).await.unwrap(), tests::sample::push());
+    assert_eq!(s.accounts.recent_automation(&acme).await.unwrap(), tests::sample::push());
 }
 
 async fn a_tenant_is_created_once_and_listed(s: &Repositories) {
@@ -1845,7 +1846,7 @@ async fn queued(
 async fn pull(s: &Repositories, tenant: &TenantId, second: i64) -> Option<Job> {
     match s.jobs.lease_next(tenant, at(second), LEASE, 7).await.unwrap() {
         LeaseOutcome::Job(job) => Some(*job),
-        LeaseOutcome::Nothing => None,
+        LeaseOutcome::Nothing | LeaseOutcome::Empty => None,
         LeaseOutcome::Overdue(overdue) => panic!("{overdue:?}"),
     }
 }
@@ -2220,7 +2221,7 @@ async fn concurrent_workers_get_each_job_once_and_in_order(s: &Repositories) {
     let done_in_order = std::sync::Mutex::new(std::collections::BTreeMap::<_, Vec<_>>::new());
     let worker = async |number: u128| {
         let mut idle = 0;
-        while idle < 30 {
+        while idle < 6 {
             let LeaseOutcome::Job(job) = s
                 .jobs
                 .lease_next(&own.tenant, at(100), LEASE, number.wrapping_mul(977))
@@ -2228,7 +2229,7 @@ async fn concurrent_workers_get_each_job_once_and_in_order(s: &Repositories) {
                 .unwrap()
             else {
                 idle += 1;
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(25)).await;
                 continue;
             };
             done_in_order.lock().unwrap().entry(job.conversation).or_default().push(job.id);

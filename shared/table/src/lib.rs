@@ -125,4 +125,18 @@ impl Table {
         let answer = self.get(key).send().await.map_err(|error| failed(operation, &error))?;
         Ok(answer.item)
     }
+
+    /// Reads one item, eventually consistently: for half the read units, it may miss writes of
+    /// about the last second.
+    ///
+    /// # Errors
+    /// If the request fails.
+    pub async fn read_eventually(
+        &self,
+        operation: &'static str,
+        key: &Key,
+    ) -> PortResult<Option<Item>> {
+        let answer = self.get(key).consistent_read(false).send().await;
+        Ok(answer.map_err(|error| failed(operation, &error))?.item)
+    }
 }

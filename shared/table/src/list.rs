@@ -36,8 +36,18 @@ impl List {
         self.shard(shard_of(id, self.shards))
     }
 
-    fn shard(&self, shard: u8) -> String {
+    /// Returns the partition key of a shard; `shard` is taken modulo the number of shards.
+    #[must_use]
+    pub fn shard(&self, shard: u8) -> String {
+        let shard = shard % self.shards;
         if shard == 0 { self.name.clone() } else { format!("{}#{shard}", self.name) }
+    }
+
+    /// Returns the part of the list that is in one shard; `shard` is taken modulo the number of
+    /// shards.
+    #[must_use]
+    pub fn only(&self, shard: u8) -> Self {
+        Self::new(self.shard(shard))
     }
 
     /// Returns the partition keys of all shards.
@@ -147,6 +157,11 @@ mod tests {
         assert_eq!(partitions.first().map(String::as_str), Some("T#acme#EVENTS"));
         assert_eq!(partitions.last().map(String::as_str), Some("T#acme#EVENTS#15"));
         assert_eq!(List::new("T#acme#EVENTS".to_owned()).partition("any"), "T#acme#EVENTS");
+        for (shard, only) in [(0, "T#acme#EVENTS"), (3, "T#acme#EVENTS#3"), (19, "T#acme#EVENTS#3")]
+        {
+            let only: Vec<_> = vec![only.to_owned()];
+            assert_eq!(list.only(shard).partitions().collect::<Vec<_>>(), only);
+        }
     }
 
     /// Stored keys depend on it.

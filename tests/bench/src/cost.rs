@@ -90,7 +90,7 @@ struct Schedules {
 #[derive(Debug, Deserialize)]
 struct Worker {
     wait_seconds: f64,
-    looks_a_second: f64,
+    reads_a_wait: f64,
     key_checks_a_minute: f64,
 }
 
@@ -310,7 +310,7 @@ fn worker(sheet: &Sheet) -> [(&'static str, f64); 4] {
             "Lambda, time",
             prices.lambda_gigabyte_second.of(seconds * assumptions.memory_mb.others / 1024.0),
         ),
-        ("DynamoDB", prices.dynamodb_read_unit.of(seconds * worker.looks_a_second + checks)),
+        ("DynamoDB", prices.dynamodb_read_unit.of(requests * worker.reads_a_wait + checks)),
         ("requests", prices.api_request.of(requests) + prices.lambda_request.of(invocations)),
         ("CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
     ]
@@ -387,7 +387,7 @@ mod tests {
         };
         close("Lambda, time", 2_628_000.0 / 8.0 * 0.000_013_333_4);
         // 131,400 requests, and 43,800 checks of the key.
-        close("DynamoDB", (2.628 + 0.0438) * 0.125);
+        close("DynamoDB", (0.1314 * 44.5 + 0.0438) * 0.125);
         close("requests", 0.1314 + 0.1752 * 0.20);
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use accounts::model::automation::Automation;
 use accounts::ports::{AccountClaim, Registry};
+use accounts::recent_automations::RecentAutomations;
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
 use domain::conversation::Conversation;
@@ -756,6 +757,7 @@ impl World {
         WebhookDispatcher {
             store: self.store.endpoints.clone(),
             accounts: self.store.accounts.clone(),
+            automations: RecentAutomations::new(self.store.accounts.clone(), self.clock.clone()),
             credential_store: self.credential_store.clone(),
             queue: queue.clone().with_faults(&self.faults),
             client: self.receiver.clone(),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use accounts::model::automation::Automation;
+use accounts::recent_automations::RecentAutomations;
 use domain::Content;
 use domain::conversation::Conversation;
 use domain::event::InboundEvent;
@@ -23,7 +24,7 @@ use crate::env::TestEnv;
 pub(crate) fn worker(world: &World) -> Inbound<work::Repository, TestEnv> {
     Inbound {
         store: world.store.messages.clone(),
-        accounts: world.store.accounts.clone(),
+        automations: RecentAutomations::new(world.store.accounts.clone(), world.clock.clone()),
         jobs: world.store.jobs.clone(),
         bucket: world.bucket.clone(),
         automation: world.automation.clone(),

@@ -390,6 +390,21 @@ async fn a_long_poll_returns_a_job_that_arrives_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_waiting_worker_checks_an_idle_queue_only_after_a_job_was_announced() {
+    let world = pull_world(false).await;
+    let before = world.faults.log().len();
+    let path = "/queue/next-job?wait=3";
+    let none = call(&queue(&world), WORKER, Method::GET, path, None).await.unwrap();
+    assert_eq!(none["status"], "no_jobs");
+    let calls = world.faults.log().split_off(before);
+    let count = |start: &str| calls.iter().filter(|call| call.starts_with(start)).count();
+    // One shard and then all: at the beginning and a second later.
+    assert_eq!(count("Query T#acme#READY"), 2 * 17, "{calls:#?}");
+    assert!(count("GetItem T#acme#COUNT COUNT#NEW") >= 4, "{calls:#?}");
+    assert_eq!(count("Query T#acme#COUNT"), 0, "an empty queue needs no statistics");
+}
+
+#[tokio::test]
 async fn jobs_are_isolated_by_tenant_and_scope_and_invalid_fields_are_named() {
     let world = pull_world(false).await;
     receive_text(&world, "1", "wamid.1").await;
@@ -585,11 +600,17 @@ async fn run_worker(
         tokio::task::yield_now().await;
         let job = call(&*resource, WORKER, Method::GET, "/queue/next-job", None).await.unwrap();
         let Some(id) = job["job_id"].as_str().map(ToOwned::to_owned) else {
-            let mut observations = observations.lock().unwrap();
-            observations.idle += 1;
-            if observations.idle > 10 {
-                observations.idle = 0;
-                clock.advance(Duration::from_secs(20));
+            {
+                let mut observations = observations.lock().unwrap();
+                observations.idle += 1;
+                if observations.idle > 10 {
+                    observations.idle = 0;
+                    clock.advance(Duration::from_secs(20));
+                }
+            }
+            // A check of all shards takes long to simulate.
+            for _step in 0..100 {
+                tokio::task::yield_now().await;
             }
             continue;
         };

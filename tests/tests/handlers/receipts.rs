@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accounts::recent_automations::RecentAutomations;
 use domain::Provider;
 use domain::event::Receipt;
 use domain::message::{Message, Status, Step};
@@ -18,6 +19,7 @@ pub(crate) fn worker(world: &World) -> ApplyReceipt<TestEnv> {
     ApplyReceipt {
         store: world.store.messages.clone(),
         accounts: world.store.accounts.clone(),
+        automations: RecentAutomations::new(world.store.accounts.clone(), world.clock.clone()),
         bucket: world.bucket.clone(),
         automation: world.automation.clone(),
         outbound: messaging::outbound::Outbound::of_all([]),

@@ -171,7 +171,8 @@ fn patterns_are_derived_from_the_keys() {
     assert_eq!(pattern("accounts", "tracked_tenant"), "PULLING");
     assert_eq!(pattern("endpoints", "RETRIES"), "DUE#*");
     assert_eq!(pattern("endpoints", "due"), "DUE#*");
-    assert_eq!(pattern("work", "count"), "T#*#QUEUE");
+    assert_eq!(pattern("work", "count"), "T#*#COUNT*");
+    assert_eq!(pattern("work", "ready_of"), "T#*#READY*");
     let key = functions_of("fn key() -> Key { Key::new(f(x), \"\") }").remove(0);
     assert_eq!((key.returns, block(key.body)), ("Key", key.body));
     for (pattern, text, expected) in [

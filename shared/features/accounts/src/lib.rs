@@ -9,6 +9,7 @@ pub mod model;
 pub mod operator_credentials;
 pub mod ports;
 pub mod rate_limit;
+pub mod recent_automations;
 pub mod repository;
 pub mod webhook;
 

@@ -29,6 +29,13 @@ pub trait TenantReader: Send + Sync {
 pub trait Automations: Send + Sync {
     /// Returns the tenant's automation settings.
     fn automation(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Automation>> + Send;
+
+    /// Returns the tenant's automation settings, eventually consistently: for half the read units,
+    /// it may miss a change of about the last second.
+    fn recent_automation(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = PortResult<Automation>> + Send;
 }
 
 /// Circuit breaker state of integrations.

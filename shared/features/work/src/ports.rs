@@ -11,8 +11,9 @@ use crate::model::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
 
 /// Job counters.
 pub trait JobStats: Send + Sync {
-    /// Returns the tenant's counters at `now`. They are stored; only the jobs whose lease has
-    /// expired, of which up to 1,000 conversations are read, count as queued without a write.
+    /// Returns the tenant's counters at `now`. They are stored, and read eventually consistently:
+    /// they may miss changes of about the last second. Only the jobs whose lease has expired, of
+    /// which about 1,000 conversations are read, count as queued without a write.
     fn stats(
         &self,
         tenant: &TenantId,
@@ -48,6 +49,8 @@ pub enum LeaseOutcome {
     Overdue(Vec<OverdueJob>),
     /// No conversation has a job that can be offered.
     Nothing,
+    /// No conversation has a job.
+    Empty,
 }
 
 /// Outcome of a worker's call about its job.
@@ -64,8 +67,8 @@ pub enum JobUpdate {
 /// Job leases for workers.
 pub trait Jobs: Send + Sync {
     /// Leases the oldest available job for `lease`. A conversation's jobs are offered in order, one
-    /// at a time. `chance` is a random number that spreads concurrent workers over the available
-    /// jobs.
+    /// at a time. Of many conversations, a random part is read, and its oldest job is leased.
+    /// `chance` is the random number, which also spreads concurrent workers over the available jobs.
     fn lease_next(
         &self,
         tenant: &TenantId,
@@ -73,6 +76,11 @@ pub trait Jobs: Send + Sync {
         lease: Duration,
         chance: u128,
     ) -> impl Future<Output = PortResult<LeaseOutcome>> + Send;
+
+    /// Returns the number of announced jobs of the tenant, eventually consistently. It changes when a
+    /// job can be pulled, except for jobs that become available within a second after an announced
+    /// one, or when another job of their conversation ends.
+    fn announced(&self, tenant: &TenantId) -> impl Future<Output = PortResult<u64>> + Send;
 
     /// Extends a running lease to at least `now + lease`.
     fn extend(

@@ -1,5 +1,6 @@
-//! Jobs on the simulated table: the capacity that a job consumes, and fifty concurrent workers, of
-//! which some crash, while the index lags and responses get lost.
+//! Jobs on the simulated table: the capacity that a job consumes, 3,000 jobs per second on a table
+//! with partition limits, and fifty concurrent workers, of which some crash, while the index lags and
+//! responses get lost.
 
 #![expect(
     clippy::indexing_slicing,
@@ -25,7 +26,7 @@ use endpoints::ports::{NotificationClaim, Notifications, Schedule};
 use jiff::Timestamp;
 use messaging::ports::EnqueueJob;
 use serde_json::{Value, json};
-use testkit::cloud::dynamo::{Dynamo, Lag, Units};
+use testkit::cloud::dynamo::{Dynamo, Lag, PartitionLimits, PartitionUse, Units};
 use testkit::{FakeClock, SeededRng, SimulatedTables};
 use tests::Repositories;
 use tests::sample::audit;
@@ -33,6 +34,7 @@ use work::model::{HealthSnapshot, Job, JobOutcome, MAX_ATTEMPTS};
 use work::ports::{
     EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
 };
+use work::repository::keys::ready_of;
 
 const TABLE: &str = "work";
 const LEASE: Duration = Duration::from_mins(1);
@@ -108,6 +110,18 @@ fn message(person: u64, number: u64) -> Message {
     }
 }
 
+/// Returns the partition that lists the conversation of `person` if it has a job.
+fn ready_partition(person: u64) -> String {
+    ready_of(&acme()).partition(&message(person, 0).conversation.to_string())
+}
+
+/// Returns the random number of a worker that reads that partition first.
+fn chance_of(person: u64) -> u128 {
+    let partition = ready_partition(person);
+    let shard = ready_of(&acme()).partitions().position(|shard| shard == partition);
+    shard.unwrap().try_into().unwrap()
+}
+
 /// Writes a conversation queue with one job to the table, without the store: writing a million of
 /// them through the store would take an hour.
 fn seed(dynamo: &mut Dynamo, person: u64) {
@@ -128,7 +142,7 @@ fn seed(dynamo: &mut Dynamo, person: u64) {
     let queue = put(
         work::repository::keys::conversation_queue(&job.tenant, job.conversation),
         json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
-            "gsi1pk": { "S": work::repository::keys::ready_of(&job.tenant) }, "gsi1sk": { "S": head.to_string() } }),
+            "gsi1pk": { "S": ready_partition(person) }, "gsi1sk": { "S": head.to_string() } }),
     );
     dynamo.call("PutItem", &queue, at(0).as_millisecond()).unwrap();
 }
@@ -141,7 +155,9 @@ async fn costs(waiting: u64) -> [Units; 3] {
     hub.consumed();
     assert_eq!(enqueue(&store, 0, 0).await, Recorded::New);
     let queued = hub.consumed();
-    let LeaseOutcome::Job(pulled) = store.jobs.lease_next(&acme(), at(60), LEASE, 1).await.unwrap()
+    let chance = chance_of(0);
+    let LeaseOutcome::Job(pulled) =
+        store.jobs.lease_next(&acme(), at(60), LEASE, chance).await.unwrap()
     else {
         panic!("no job was offered with {waiting} others queued")
     };
@@ -160,16 +176,152 @@ async fn a_job_costs_the_same_however_many_wait() {
     // Writes the pointer, the job, the conversation queue with its index entry, and the counter.
     // In a transaction each counts twice.
     assert_eq!(queued, Units { read_halves: 2, write: 10 });
-    // Reads both lists. Writes the queue, whose index entry moves from one list to the other, the
-    // job, and the counter.
-    assert_eq!(claimed, Units { read_halves: 2, write: 10 });
+    // Reads one shard of both lists and, because it has few jobs, all sixteen. Writes the queue,
+    // whose index entry moves from one list to the other, the job, and the counter.
+    assert_eq!(claimed, Units { read_halves: 2 + 32, write: 10 });
     // Reads the pointer and the queue. Writes the queue, whose index entry is deleted, the job, the
     // counter, and, outside the transaction, the statistics of the hour.
     assert_eq!(completed, Units { read_halves: 4, write: 9 });
     let most = if cfg!(feature = "million") { 1_000_000 } else { 30_000 };
+    // One shard of both lists is enough.
+    let claimed = Units { read_halves: 2, ..claimed };
     for waiting in [10_000, most] {
         assert_eq!(costs(waiting).await, [queued, claimed, completed], "with {waiting} queued");
     }
+}
+
+#[tokio::test]
+async fn a_check_of_an_idle_queue_for_announced_jobs_costs_half_a_read_unit() {
+    let hub = Hub::new();
+    let store = hub.store();
+    assert_eq!(store.jobs.announced(&acme()).await.unwrap(), 0);
+    assert_eq!(hub.consumed(), Units { read_halves: 1, write: 0 });
+    let pulled = store.jobs.lease_next(&acme(), at(0), LEASE, 1).await.unwrap();
+    assert_eq!(pulled, LeaseOutcome::Empty);
+    assert_eq!(hub.consumed(), Units { read_halves: 2 + 32, write: 0 });
+    // 32 partitions of counters, that of earlier versions, and the list of held queues.
+    store.jobs.stats(&acme(), at(0)).await.unwrap();
+    assert_eq!(hub.consumed(), Units { read_halves: 32 + 1 + 16, write: 0 });
+    enqueue(&store, 0, 0).await;
+    enqueue(&store, 0, 1).await;
+    assert_eq!(store.jobs.announced(&acme()).await.unwrap(), 1, "the second job is not available");
+    enqueue(&store, 1, 0).await;
+    assert_eq!(store.jobs.announced(&acme()).await.unwrap(), 1, "within the same second");
+    // Another sandbox does not know of the announcement.
+    enqueue(&hub.store(), 2, 0).await;
+    assert_eq!(store.jobs.announced(&acme()).await.unwrap(), 2);
+    let stats = store.jobs.stats(&acme(), at(0)).await.unwrap();
+    assert_eq!((stats.queued, stats.processing), (4, 0));
+}
+
+#[tokio::test]
+async fn a_job_is_found_in_every_shard_whichever_is_read_first() {
+    let hub = Hub::new();
+    let store = hub.store();
+    for chance in 0..16 {
+        for person in 0..20 {
+            enqueue(&store, person, u64::try_from(chance).unwrap()).await;
+        }
+        for person in 0..20 {
+            let LeaseOutcome::Job(pulled) =
+                store.jobs.lease_next(&acme(), at(60), LEASE, chance).await.unwrap()
+            else {
+                panic!("{} jobs are left", 20 - person)
+            };
+            let done = JobOutcome::Completed { result: None };
+            store.jobs.settle_job(&acme(), pulled.ticket(), &done, None, at(60)).await.unwrap();
+        }
+        let pulled = store.jobs.lease_next(&acme(), at(60), LEASE, chance).await.unwrap();
+        assert_eq!(pulled, LeaseOutcome::Empty);
+    }
+}
+
+#[tokio::test]
+async fn counters_and_lists_of_earlier_versions_still_count() {
+    let hub = Hub::new();
+    let store = hub.store();
+    hub.table.with(|dynamo| {
+        let partition = work::repository::keys::earlier_stats_of(&acme());
+        let count = json!({ "TableName": TABLE, "Item": { "pk": { "S": partition },
+            "sk": { "S": "COUNT#63" }, "queued": { "N": "5" }, "processing": { "N": "1" } } });
+        dynamo.call("PutItem", &count, at(0).as_millisecond()).unwrap();
+    });
+    // A conversation queue that is in the first shard of its list, whatever its conversation is.
+    let person = (0..100).find(|person| ready_partition(*person) != ready_of(&acme()).shard(0));
+    let person = person.unwrap();
+    enqueue(&store, person, 0).await;
+    let conversation = job(person, 0).conversation;
+    let queue = work::repository::keys::conversation_queue(&acme(), conversation);
+    hub.table.with(|dynamo| {
+        let moved = json!({ "TableName": TABLE,
+            "Key": { "pk": { "S": queue.pk }, "sk": { "S": queue.sk } },
+            "UpdateExpression": "SET gsi1pk = :list",
+            "ExpressionAttributeValues": { ":list": { "S": ready_of(&acme()).shard(0) } } });
+        dynamo.call("UpdateItem", &moved, at(0).as_millisecond()).unwrap();
+    });
+    let stats = store.jobs.stats(&acme(), at(0)).await.unwrap();
+    assert_eq!((stats.queued, stats.processing), (6, 1));
+    assert_eq!(pulled(&store, 1).await.id, job(person, 0).id);
+    let stats = store.jobs.stats(&acme(), at(1)).await.unwrap();
+    assert_eq!((stats.queued, stats.processing), (5, 2));
+}
+
+/// A tenth of what a partition key of AWS takes.
+const TENTH: PartitionLimits = PartitionLimits {
+    write_units: PartitionLimits::AWS.write_units / 10,
+    read_units: PartitionLimits::AWS.read_units / 10,
+};
+/// A tenth of 3,000 jobs per second.
+const PER_SECOND: u32 = 3000 / 10;
+/// A tenth of the concurrent invocations of `consumer-inbound`.
+const SANDBOXES: usize = 50 / 10;
+
+/// Queues, pulls and completes jobs of one tenant for two seconds, one for each of `people`, on a
+/// table with a tenth of the limits. Returns how many were completed, and the throttled keys.
+async fn at_3000_per_second(people: impl Iterator<Item = u64>) -> (u32, Vec<String>) {
+    let hub = Hub::new();
+    hub.table.with(|dynamo| dynamo.set_partition_limits(Some(TENTH)));
+    let sandboxes: Vec<_> = (0..SANDBOXES).map(|_| hub.store()).collect();
+    let rng = SeededRng::new(3);
+    let mut completed = 0;
+    let jobs = people.zip(sandboxes.iter().cycle());
+    for (number, (person, store)) in (0..2 * PER_SECOND).zip(jobs) {
+        let passed = Duration::from_secs(1) / PER_SECOND * number;
+        let now = at(60) + passed;
+        hub.clock.set(now);
+        // A throttled request fails, and is repeated later by its caller.
+        let _queued = store.jobs.enqueue_job(&message(person, 0), TIME_TO_LIVE).await;
+        // The workers are half a second behind.
+        if number < PER_SECOND / 2 {
+            continue;
+        }
+        let offer = store.jobs.lease_next(&acme(), now, LEASE, rng.bits()).await;
+        let Ok(LeaseOutcome::Job(job)) = offer else { continue };
+        let done = JobOutcome::Completed { result: None };
+        let answer = store.jobs.settle_job(&acme(), job.ticket(), &done, None, now).await;
+        completed += u32::from(matches!(answer, Ok(JobUpdate::Done(_))));
+    }
+    let keys = hub.table.with(|dynamo| {
+        let keys = dynamo.throttled().keys().map(PartitionUse::to_string);
+        keys.collect()
+    });
+    (completed, keys)
+}
+
+#[tokio::test]
+async fn jobs_of_3000_messages_per_second_of_one_tenant_are_not_throttled() {
+    let (completed, throttled) = at_3000_per_second(0..).await;
+    assert_eq!(throttled, [""; 0]);
+    assert_eq!(completed, 2 * PER_SECOND - PER_SECOND / 2);
+}
+
+#[tokio::test]
+async fn the_same_jobs_in_one_shard_are_throttled() {
+    let shard = ready_of(&acme()).shard(0);
+    let (_, throttled) =
+        at_3000_per_second((0..).filter(|person| ready_partition(*person) == shard)).await;
+    let hot = format!("writes of by_parent {shard}");
+    assert!(throttled.contains(&hot), "{throttled:?}");
 }
 
 /// Returns the notification that a job failed.
@@ -254,7 +406,7 @@ async fn every_transition_of_a_job_works_on_the_simulated_table() {
     assert_eq!(store.jobs.end(&expired[0], None, at(day)).await.unwrap(), Recorded::New);
     assert_eq!(
         store.jobs.lease_next(&acme(), at(day), LEASE, 1).await.unwrap(),
-        LeaseOutcome::Nothing
+        LeaseOutcome::Empty
     );
     let stats = store.jobs.stats(&acme(), at(day)).await.unwrap();
     assert_eq!((stats.queued, stats.processing), (0, 0));
@@ -318,12 +470,18 @@ async fn work(
         let job = match offer {
             Ok(LeaseOutcome::Job(job)) => job,
             Ok(LeaseOutcome::Overdue(overdue)) => panic!("{overdue:?}"),
-            Ok(LeaseOutcome::Nothing) => {
-                let mut observations = observations.lock().unwrap();
-                observations.idle += 1;
-                if observations.idle > WORKERS {
-                    observations.idle = 0;
-                    hub.clock.advance(Duration::from_secs(5));
+            Ok(LeaseOutcome::Nothing | LeaseOutcome::Empty) => {
+                {
+                    let mut observations = observations.lock().unwrap();
+                    observations.idle += 1;
+                    if observations.idle > WORKERS / 10 {
+                        observations.idle = 0;
+                        hub.clock.advance(Duration::from_secs(5));
+                    }
+                }
+                // A check of all shards takes long to simulate.
+                for _step in 0..200 {
+                    tokio::task::yield_now().await;
                 }
                 continue;
             }
@@ -431,6 +589,8 @@ async fn fifty_workers_that_crash_at_random_complete_each_job_once_and_in_order(
             assert_eq!(job.result, Some(job.attempt.to_string()));
         }
     }
+    // The counters are read eventually consistently.
+    hub.clock.advance(Duration::from_secs(1));
     let stats = store.jobs.stats(&acme(), hub.now()).await.unwrap();
     assert_eq!((stats.queued, stats.processing), (0, 0));
     let attempts = observations.lock().unwrap().offered.len();

@@ -11,16 +11,25 @@ use crate::ports::{Automations, DisableEndpoint, PullingTenants};
 
 impl Automations for Repository {
     async fn automation(&self, tenant: &TenantId) -> PortResult<Automation> {
-        let operation = "read a tenant's automation";
-        let Some(item) = self.table.read(operation, &keys::automation(tenant)).await? else {
-            return Ok(Automation::None);
-        };
-        let mut automation: Automation = parse(operation, &item, "doc")?;
-        if let Some(push) = automation.push_mut() {
-            push.disabled_at = time(&item, "disabled_at");
-        }
-        Ok(automation)
+        automation(self.table.read(READ, &keys::automation(tenant)).await?)
     }
+
+    async fn recent_automation(&self, tenant: &TenantId) -> PortResult<Automation> {
+        automation(self.table.read_eventually(READ, &keys::automation(tenant)).await?)
+    }
+}
+
+/// Operation of both reads.
+const READ: &str = "read a tenant's automation";
+
+/// Parses the item of an automation.
+fn automation(item: Option<Item>) -> PortResult<Automation> {
+    let Some(item) = item else { return Ok(Automation::None) };
+    let mut automation: Automation = parse(READ, &item, "doc")?;
+    if let Some(push) = automation.push_mut() {
+        push.disabled_at = time(&item, "disabled_at");
+    }
+    Ok(automation)
 }
 
 impl DisableEndpoint for Repository {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use accounts::model::automation::Push;
-use accounts::ports::{Automations, DisableEndpoint};
+use accounts::ports::DisableEndpoint;
+use accounts::recent_automations::RecentAutomations;
 use bytes::Bytes;
 use domain::failpoint::{self, Failpoint};
 use domain::notification::Notification;
@@ -37,8 +38,10 @@ const SLACK: Duration = Duration::from_secs(1);
 pub struct WebhookDispatcher<E: Env> {
     /// Notifications.
     pub store: Repository,
-    /// Webhook endpoints of the tenants.
+    /// Webhook endpoints of the tenants, to disable them.
     pub accounts: accounts::Repository,
+    /// Automations of the tenants.
+    pub automations: RecentAutomations<accounts::Repository, E::Clock>,
     /// Store of signing secrets.
     pub credential_store: E::Credentials,
     /// The consumer's own queue, for retries within 15 minutes.
@@ -73,7 +76,7 @@ impl<E: Env> Worker for WebhookDispatcher<E> {
         _context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let (tenant, id) = (&task.tenant, task.id);
-        let automation = self.accounts.automation(tenant).await?;
+        let automation = self.automations.automation(tenant).await?;
         // The tenant may have removed the webhook.
         let Some(push) = automation.enabled_webhook() else { return Ok(()) };
         let now = self.clock.now();
@@ -171,9 +174,12 @@ impl<E: Env> WebhookDispatcher<E> {
     ) -> PortResult<()> {
         let Attempt { number: attempt, started, mut answer, status } = completed;
         let now = self.clock.now();
-        if answer == WebhookResponse::Gone && !self.accounts.disable(tenant, push, now).await? {
-            // The tenant has set another endpoint meanwhile: send the notification there.
-            answer = WebhookResponse::Retry(None);
+        if answer == WebhookResponse::Gone {
+            if !self.accounts.disable(tenant, push, now).await? {
+                // The tenant has set another endpoint meanwhile: send the notification there.
+                answer = WebhookResponse::Retry(None);
+            }
+            self.automations.forget(tenant);
         }
         let settle =
             async |outcome| self.store.settle(tenant, id, outcome, notification, status, now).await;
@@ -240,6 +246,7 @@ pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<WebhookDispatcher<E>
     let worker = WebhookDispatcher {
         store: kit.repository()?,
         accounts: kit.repository()?,
+        automations: RecentAutomations::new(kit.repository()?, kit.clock.clone()),
         credential_store: kit.credential_store()?,
         // A retry record is small: the notification is in the table.
         queue: kit.queue("QUEUE_URL", None)?,

@@ -2,7 +2,7 @@
 //! the tenant or queues a job.
 
 use accounts::model::automation::Automation;
-use accounts::ports::Automations;
+use accounts::recent_automations::RecentAutomations;
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
@@ -33,7 +33,7 @@ pub struct Inbound<J, E: Env> {
     /// Messages and conversations.
     pub store: Repository,
     /// Automations of the tenants.
-    pub accounts: accounts::Repository,
+    pub automations: RecentAutomations<accounts::Repository, E::Clock>,
     /// Jobs for the tenants' workers.
     pub jobs: J,
     /// Archive of raw events, and storage for contents that are too large for the table.
@@ -93,7 +93,7 @@ impl<J: EnqueueJob, E: Env> Worker for Inbound<J, E> {
         }
         let (conversation, automation) = futures::join!(
             self.store.upsert_conversation(&conversation, context.now),
-            self.accounts.automation(&event.tenant),
+            self.automations.automation(&event.tenant),
         );
         let (conversation, automation) = (conversation?, automation?);
         let (dispatched, fetched) = futures::join!(
@@ -275,7 +275,7 @@ pub fn consumer<J: EnqueueJob + FeatureRepository, E: AwsEnv>(
     bucket.prepare();
     let worker = Inbound {
         store: kit.repository()?,
-        accounts: kit.repository()?,
+        automations: RecentAutomations::new(kit.repository()?, kit.clock.clone()),
         jobs: kit.repository()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
         // A media id is small and never needs the bucket.

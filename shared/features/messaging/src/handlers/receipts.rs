@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accounts::ports::Automations;
+use accounts::recent_automations::RecentAutomations;
 use domain::event::{EventKind, InboundEvent, Receipt};
 use domain::message::{Message, Status, Step};
 use domain::notification::{NotificationData, NotificationKind};
@@ -32,8 +32,10 @@ const MOVE_ATTEMPTS: u32 = 4;
 pub struct ApplyReceipt<E: Env> {
     /// Messages.
     pub store: Repository,
-    /// Automations of the tenants.
+    /// Integrations of the tenants.
     pub accounts: accounts::Repository,
+    /// Automations of the tenants.
+    pub automations: RecentAutomations<accounts::Repository, E::Clock>,
     /// Archive of raw events.
     pub bucket: E::Bucket,
     /// Notification queue.
@@ -219,7 +221,7 @@ impl<E: Env> ApplyReceipt<E> {
     }
 
     async fn notify(&self, event: &InboundEvent, message: Message) -> PortResult<()> {
-        let automation = self.accounts.automation(&event.tenant).await?;
+        let automation = self.automations.automation(&event.tenant).await?;
         let tenant = event.tenant.clone();
         let data = NotificationData { tenant, message, conversation: None, job: None };
         notify(&self.automation, &automation, NotificationKind::MessageStatus, data).await
@@ -258,6 +260,7 @@ pub fn consumer<E: AwsEnv>(kit: &Kit<E>) -> Result<Consumer<ApplyReceipt<E>, E>,
     let worker = ApplyReceipt {
         store: kit.repository()?,
         accounts: kit.repository()?,
+        automations: RecentAutomations::new(kit.repository()?, kit.clock.clone()),
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
         outbound: Outbound::new(kit, None)?,
         bucket,

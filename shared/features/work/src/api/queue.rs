@@ -26,13 +26,19 @@ use tokio::time::Instant;
 use crate::ending::{self, JobRepositories};
 use crate::model::{
     Job, JobOutcome, JobTicket, LEASE, MAX_ATTEMPTS, MAX_LEASE, MAX_REASON_BYTES, MAX_RESULT_BYTES,
-    MAX_WAIT, retry_wait,
+    MAX_WAIT, QueueStats, retry_wait,
 };
 use crate::ports::{JobReader, JobStats, JobUpdate, Jobs, LeaseOutcome};
 use crate::waiting::{HeldSlot, Slot};
 
 /// Interval at which the queue is checked for a waiting worker.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Checks after a job was announced: one at once, and one when the jobs that were not announced,
+/// because another one was, are in the table.
+const CHECKS_OF_ANNOUNCED: u8 = 2;
+/// Further checks after a queue was found empty: a job may have moved from one list to the other
+/// while they were read.
+const CHECKS_OF_EMPTY: u8 = 1;
 /// Maximum number of times per check that expired jobs, and jobs whose message no longer exists,
 /// are cleared.
 const MAX_CLEARINGS: usize = 4;
@@ -107,6 +113,16 @@ struct JobView {
     /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+}
+
+/// Result of a check of the queue.
+enum Pulled {
+    /// A job was leased.
+    Job(Box<Job>, Box<Payload>),
+    /// No job is available.
+    Nothing,
+    /// The tenant has no unfinished job.
+    Empty,
 }
 
 /// Response when no job is available.
@@ -252,21 +268,27 @@ impl<E: Env> Queue<E> {
         let lease = lease(request)?;
         let wait = seconds(request, "wait", 0..=MAX_WAIT.as_secs())?.unwrap_or_default();
         let end = Instant::now() + wait;
+        // Read before the queue, so that no job is between the two.
+        let announced =
+            if wait.is_zero() { 0 } else { self.repositories.jobs.announced(tenant).await? };
         // On the heap: the future has many kilobytes.
         let mut pulled = Box::pin(self.pull(tenant, lease)).await?;
-        if pulled.is_none()
+        if !matches!(pulled, Pulled::Job(..))
             && !wait.is_zero()
             && let Some(slot) = self.begin_waiting(tenant, wait).await
         {
-            let waited = self.wait(tenant, lease, end).await;
+            let waited = self.wait(tenant, lease, end, announced, pulled).await;
             self.waiting.keep(slot);
             pulled = waited?;
         }
-        if let Some((job, payload)) = pulled {
-            let view = view(job.ticket(), job, Some(payload))?;
-            return ApiReply::json(StatusCode::OK, &NextJob::Job(Box::new(view)));
-        }
-        let stats = self.repositories.jobs.stats(tenant, self.clock.now()).await?;
+        let stats = match pulled {
+            Pulled::Job(job, payload) => {
+                let view = view(job.ticket(), *job, Some(*payload))?;
+                return ApiReply::json(StatusCode::OK, &NextJob::Job(Box::new(view)));
+            }
+            Pulled::Empty => QueueStats::default(),
+            Pulled::Nothing => self.repositories.jobs.stats(tenant, self.clock.now()).await?,
+        };
         let none = NoJobs {
             status: "no_jobs",
             queue_size: stats.queued,
@@ -290,33 +312,48 @@ impl<E: Env> Queue<E> {
         }
     }
 
-    /// Checks the queue until `end`. Returns a leased job and its payload, if one is available.
+    /// Checks the queue until `end` or until a job is leased; returns the result of the last check.
+    /// A queue that was empty twice is checked only after a job was announced, that is if the number
+    /// of announced jobs is no longer `announced`.
     async fn wait(
         &self,
         tenant: &TenantId,
         lease: Duration,
         end: Instant,
-    ) -> Result<Option<(Job, Payload)>, Problem> {
+        mut announced: u64,
+        mut pulled: Pulled,
+    ) -> Result<Pulled, Problem> {
+        let mut checks = CHECKS_OF_EMPTY;
         while Instant::now() < end {
             tokio::time::sleep_until(end.min(Instant::now() + POLL_INTERVAL)).await;
-            let pulled = Box::pin(self.pull(tenant, lease)).await?;
-            if pulled.is_some() {
-                return Ok(pulled);
+            if matches!(pulled, Pulled::Empty) {
+                let before = announced;
+                announced = self.repositories.jobs.announced(tenant).await?;
+                if announced != before {
+                    checks = CHECKS_OF_ANNOUNCED;
+                }
+                if checks == 0 {
+                    continue;
+                }
+                checks -= 1;
+            } else {
+                checks = CHECKS_OF_EMPTY;
+            }
+            pulled = Box::pin(self.pull(tenant, lease)).await?;
+            if matches!(pulled, Pulled::Job(..)) {
+                break;
             }
         }
-        Ok(None)
+        Ok(pulled)
     }
 
-    /// Returns a leased job and its payload, if one is available.
-    async fn pull(
-        &self,
-        tenant: &TenantId,
-        lease: Duration,
-    ) -> Result<Option<(Job, Payload)>, Problem> {
+    /// Leases a job and reads its payload, if one is available.
+    async fn pull(&self, tenant: &TenantId, lease: Duration) -> Result<Pulled, Problem> {
         for _clearing in 0..MAX_CLEARINGS {
             let now = self.clock.now();
             match self.repositories.jobs.lease_next(tenant, now, lease, self.rng.bits()).await? {
-                LeaseOutcome::Nothing => return Ok(None),
+                LeaseOutcome::Nothing => return Ok(Pulled::Nothing),
+                LeaseOutcome::Empty => return Ok(Pulled::Empty),
                 LeaseOutcome::Overdue(overdue) => {
                     self.repositories.end_all(tenant, &overdue, now).await?;
                 }
@@ -342,7 +379,7 @@ impl<E: Env> Queue<E> {
                         telemetry::count(Metric::JobPulled, "jobs", 1);
                         let (job_id, attempt) = (job.id, job.attempt);
                         tracing::info!(%tenant, %job_id, attempt, "job pulled");
-                        return Ok(Some((*job, payload)));
+                        return Ok(Pulled::Job(job, Box::new(payload)));
                     }
                     // The message was deleted after it was received.
                     let reason = "the message no longer exists".to_owned();
@@ -355,7 +392,7 @@ impl<E: Env> Queue<E> {
                 }
             }
         }
-        Ok(None)
+        Ok(Pulled::Nothing)
     }
 
     /// Returns the payload of a job; `None` if its message no longer exists.

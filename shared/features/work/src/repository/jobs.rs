@@ -5,6 +5,10 @@
 //! lists the index and claims a head in one transaction, on the condition that the sort key has not
 //! changed since; stale index entries fail there. Jobs behind the head are not read, so a claim
 //! costs the same for any number of jobs.
+//!
+//! The index has two lists, of the free heads and of the held ones, each spread over partitions
+//! (shards) by the conversation. A worker reads one random shard of each, so that every shard is read
+//! sooner or later. If these have few jobs, it reads all shards: then it gets the oldest job.
 
 use std::time::Duration;
 
@@ -14,31 +18,41 @@ use domain::message::Message;
 use domain::notification::Notification;
 use domain::ports::{PortError, PortResult, Recorded};
 use domain::{ConversationId, Fault, JobId, TenantId};
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use messaging::ports::EnqueueJob;
 use table::{
-    AttributeValue, CancellationReason, Item, TransactWriteItem, Write, cancellation_reasons,
+    AttributeValue, CancellationReason, Item, List, TransactWriteItem, Write, cancellation_reasons,
     corrupt, failed, in_transaction, item, lost_race, micros, micros_time, ms, n, number, s,
     sortable_micros, text, time, ttl, unsigned,
 };
+use tokio::time::Instant;
 
 use super::Repository;
 use super::keys::{self, Lease, QueuePosition, parse_queue_position};
-use crate::model::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
+use crate::model::{HealthSnapshot, Job, JobOutcome, JobTicket};
 use crate::ports::{
-    EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
-    OverdueJob,
+    EndOverdueJobs, HealthReader, JobReader, JobSweep, JobUpdate, Jobs, LeaseOutcome, OverdueJob,
 };
 
-/// Number of conversation queues that are read from each list for a worker.
+/// Number of conversation queues that are read from each shard of each list for a worker.
 const OFFER_LIMIT: i32 = 16;
-/// Number of conversation queues that a worker tries to claim before the lists are read again.
+/// Number of conversation queues that a worker tries to claim before the lists are read again. If one
+/// shard has fewer, all are read.
 const CLAIM_ATTEMPTS: usize = 3;
+/// Maximum number of overdue jobs that a worker ends before it asks again.
+const MAX_OVERDUE: usize = 32;
 /// Attempts at a write that loses to a concurrent write.
 const WRITE_ATTEMPTS: u8 = 8;
-/// Page size of a sweep, and number of pages per list.
-const SWEEP_LIMIT: i32 = 200;
-const SWEEP_PAGES: usize = 5;
+/// Number of conversation queues that a sweep reads from each shard of each list.
+pub(super) const SWEEP_LIMIT: i32 = 64;
+/// Number of shards that are read concurrently: each request in progress needs a TLS connection.
+pub(super) const CONCURRENCY: usize = 8;
+/// Place of the counter in the transaction that queues a job.
+const COUNTER: usize = 3;
+
+/// A conversation queue in a list: its sort key, and the head that it contains.
+pub(super) type Place = (String, QueuePosition);
 
 impl EnqueueJob for Repository {
     async fn enqueue_job(&self, message: &Message, time_to_live: Duration) -> PortResult<Recorded> {
@@ -67,62 +81,35 @@ impl EnqueueJob for Repository {
                     ("ttl", keep.clone()),
                 ],
             );
+            // A job behind others cannot be pulled yet.
+            let is_available = conversation_queue.as_ref().is_none_or(|queue| queue.head.is_none());
+            let announces = is_available && self.announcements.begin(&job.tenant, Instant::now());
+            let counted = if announces {
+                self.announce(&job.tenant)
+            } else {
+                self.count(&job.tenant, job.id, round, (1, 0))
+            };
             let writes = vec![
                 // The deduplication record of the job.
                 self.table.put_new(found),
                 self.table.put(job_item(job, &place, keep.clone())),
                 self.append(&job.tenant, conversation_queue.as_ref(), &place),
-                self.count(&job.tenant, job.id, round, (1, 0)),
+                counted,
             ];
             let writes = in_transaction(operation, writes)?;
             let Err(error) = self.table.write_all(writes).await else { return Ok(Recorded::New) };
-            match cancellation_reasons(&error).first() {
+            let reasons = cancellation_reasons(&error);
+            // After a conflict at the counter, another sandbox announces a job.
+            if announces && !matches!(reasons.get(COUNTER), Some(CancellationReason::Conflict)) {
+                self.announcements.cancel(&job.tenant);
+            }
+            match reasons.first() {
                 Some(CancellationReason::Condition) => return Ok(Recorded::Duplicate),
                 _ if lost_race(&error) => {}
                 _ => return Err(failed(operation, &error)),
             }
         }
         Err(busy(operation))
-    }
-}
-
-impl JobStats for Repository {
-    async fn stats(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueStats> {
-        let operation = "read the job statistics";
-        let (counts, held) = futures::try_join!(
-            self.counts(operation, tenant),
-            self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES)
-        )?;
-        let leased = |(_, head): &&(String, QueuePosition)| {
-            head.lease.is_some_and(|job_lease| job_lease.leased)
-        };
-        let expired = held.iter().filter(leased).count();
-        let (mut queued, mut processing, mut done, mut busy) = (0_i64, 0_i64, 0_i64, 0_i64);
-        // Ignore expired hours, which DynamoDB deletes late.
-        let oldest = keys::hour(tenant, now - keys::HOURLY_STATS_RETENTION).sk;
-        for item in &counts {
-            let field = |name: &str| number(item, name).unwrap_or_default();
-            match text(item, "sk") {
-                Some(hour) if hour.starts_with("HOUR#") => {
-                    if hour >= oldest.as_str() {
-                        done += field("done");
-                        busy += field("busy");
-                    }
-                }
-                _ => {
-                    queued += field("queued");
-                    processing += field("processing");
-                }
-            }
-        }
-        let positive = |number: i64| u64::try_from(number).unwrap_or_default();
-        let stats = QueueStats {
-            queued: positive(queued),
-            processing: positive(processing),
-            completed: positive(done),
-            busy: Duration::from_millis(positive(busy)),
-        };
-        Ok(stats.without_expired_leases(u64::try_from(expired).unwrap_or(u64::MAX)))
     }
 }
 
@@ -159,40 +146,26 @@ impl Jobs for Repository {
     ) -> PortResult<LeaseOutcome> {
         let operation = "find a job";
         for _round in 0..WRITE_ATTEMPTS {
-            let (ready, leased) = futures::try_join!(
-                self.places(operation, keys::ready_of(tenant), None, OFFER_LIMIT, 1),
-                self.places(operation, keys::leased_of(tenant), Some(now), OFFER_LIMIT, 1),
-            )?;
-            let mut candidates = [ready, leased].concat();
-            if candidates.is_empty() {
-                return Ok(LeaseOutcome::Nothing);
+            let offer = self.offer(operation, tenant, now, random).await?;
+            random = random.rotate_right(5);
+            if offer.available.is_empty() {
+                return Ok(offer.without_a_job());
             }
-            let overdue = overdue(tenant, &candidates, now);
-            // Lease the jobs that are not overdue first, so that many overdue jobs of one
-            // conversation do not block the others.
-            candidates.retain(|(place, _)| overdue.iter().all(|job| job.sort_key != *place));
-            if candidates.is_empty() {
-                return Ok(LeaseOutcome::Overdue(overdue));
-            }
-            // Try the oldest job first and, if another worker got it, a random one, so that
-            // concurrent workers spread over the queue.
-            candidates.sort_by_key(|(_, head)| (head.created_at, head.job));
-            let mut next = 0;
-            for _try in 0..CLAIM_ATTEMPTS {
-                if candidates.is_empty() {
-                    break;
-                }
-                let (seen, head) = candidates.swap_remove(next);
-                if let Some(job) = self.claim(operation, tenant, &seen, &head, now, lease).await? {
-                    return Ok(LeaseOutcome::Job(Box::new(job)));
-                }
-                let remaining = u128::try_from(candidates.len()).unwrap_or(1).max(1);
-                next = usize::try_from(random % remaining).unwrap_or_default();
-                random = random.rotate_right(5);
+            let candidates = offer.available;
+            let leased = self.lease_one(operation, tenant, candidates, now, lease, &mut random);
+            if let Some(job) = leased.await? {
+                return Ok(LeaseOutcome::Job(Box::new(job)));
             }
         }
         // Other workers were faster; this one asks again if jobs remain.
         Ok(LeaseOutcome::Nothing)
+    }
+
+    async fn announced(&self, tenant: &TenantId) -> PortResult<u64> {
+        let operation = "read the number of announced jobs";
+        let item = self.table.read_eventually(operation, &keys::announced(tenant)).await?;
+        let announced = item.and_then(|item| number(&item, "queued"));
+        Ok(announced.and_then(|announced| announced.try_into().ok()).unwrap_or_default())
     }
 
     async fn extend(
@@ -303,7 +276,7 @@ impl Jobs for Repository {
             };
             let Err(error) = self.table.write_all(writes).await else {
                 if let (JobStatus::Completed, Some(started)) = (job.status, started) {
-                    self.record_duration(tenant, started, now).await;
+                    self.record_duration(tenant, job.id, started, now).await;
                 }
                 return Ok(JobUpdate::Done(Box::new(job)));
             };
@@ -353,8 +326,8 @@ impl JobSweep for Repository {
         let operation = "find overdue jobs";
         let oldest = now - MIN_TIME_TO_LIVE;
         let (ready, leased) = futures::try_join!(
-            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEEP_LIMIT, SWEEP_PAGES),
-            self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES),
+            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEEP_LIMIT),
+            self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT),
         )?;
         Ok(self::overdue(tenant, &[ready, leased].concat(), now))
     }
@@ -407,7 +380,7 @@ struct ConversationQueue {
     /// When the current attempt at the head started.
     started: Option<Timestamp>,
     /// Index sort key and the head that it contains; `None` if the queue has no jobs.
-    head: Option<(String, QueuePosition)>,
+    head: Option<Place>,
 }
 
 impl ConversationQueue {
@@ -427,18 +400,6 @@ impl ConversationQueue {
 }
 
 impl Repository {
-    /// Returns the counters of a tenant's jobs.
-    async fn counts(&self, operation: &'static str, tenant: &TenantId) -> PortResult<Vec<Item>> {
-        let query = self
-            .table
-            .query()
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(keys::stats_of(tenant)));
-        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
-        Ok(answer.items.unwrap_or_default())
-    }
-
     async fn conversation_queue(
         &self,
         operation: &'static str,
@@ -490,41 +451,108 @@ impl Repository {
         job.ok_or_else(|| corrupt(operation, "job"))
     }
 
-    /// Returns the conversation queues of a list that sort before `before`, in order.
-    async fn places(
+    /// Returns the first conversation queues of each shard of a list, at most `limit`, or the first of
+    /// those that sort before `before`.
+    pub(super) async fn places(
         &self,
         operation: &'static str,
-        list: String,
+        list: List,
         before: Option<Timestamp>,
-        page: i32,
-        pages: usize,
-    ) -> PortResult<Vec<(String, QueuePosition)>> {
-        let mut query = self
-            .table
-            .query()
-            .index_name("by_parent")
-            .limit(page)
-            .expression_attribute_values(":parent", s(list));
-        query = match before {
-            None => query.key_condition_expression("gsi1pk = :parent"),
-            Some(before) => query
-                .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
-                // '$' sorts after '#', so that this microsecond is included.
-                .expression_attribute_values(":end", s(format!("{}$", sortable_micros(before)))),
-        };
+        limit: i32,
+    ) -> PortResult<Vec<Place>> {
+        let partitions: Vec<String> = list.partitions().collect();
         let mut places = Vec::new();
-        for _page in 0..pages {
-            let answer = query.clone().send().await.map_err(|error| failed(operation, &error))?;
-            for item in answer.items() {
-                let place = text(item, "gsi1sk");
-                let read = place.and_then(parse_queue_position).zip(place);
-                let (head, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
-                places.push((place.to_owned(), head));
-            }
-            let Some(from) = answer.last_evaluated_key else { break };
-            query = query.set_exclusive_start_key(Some(from));
+        for partitions in partitions.chunks(CONCURRENCY) {
+            let shards = partitions.iter().map(|partition| async move {
+                let query = self
+                    .table
+                    .query()
+                    .index_name("by_parent")
+                    .limit(limit)
+                    .expression_attribute_values(":parent", s(partition));
+                let query = match before {
+                    None => query.key_condition_expression("gsi1pk = :parent"),
+                    Some(before) => query
+                        .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
+                        // '$' sorts after '#', so that this microsecond is included.
+                        .expression_attribute_values(
+                            ":end",
+                            s(format!("{}$", sortable_micros(before))),
+                        ),
+                };
+                let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+                let found = answer.items().iter().map(|item| {
+                    let sort_key = text(item, "gsi1sk");
+                    let head = sort_key.and_then(parse_queue_position);
+                    let place = sort_key.map(ToOwned::to_owned).zip(head);
+                    place.ok_or_else(|| corrupt(operation, "place"))
+                });
+                found.collect::<PortResult<Vec<Place>>>()
+            });
+            places.extend(try_join_all(shards).await?.into_iter().flatten());
         }
         Ok(places)
+    }
+
+    /// Returns what a worker is offered: from one shard of each list, or from all if that shard has
+    /// few jobs.
+    async fn offer(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        now: Timestamp,
+        random: u128,
+    ) -> PortResult<Offer> {
+        let (ready, leased) = (keys::ready_of(tenant), keys::leased_of(tenant));
+        let shard = u8::try_from(random % u128::from(keys::LIST_SHARDS)).unwrap_or_default();
+        let (one_ready, one_leased) = (ready.only(shard), leased.only(shard));
+        let offer = self.read_offer(operation, tenant, one_ready, one_leased, now).await?;
+        if offer.available.len() >= CLAIM_ATTEMPTS {
+            return Ok(offer);
+        }
+        self.read_offer(operation, tenant, ready, leased, now).await
+    }
+
+    async fn read_offer(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        ready: List,
+        leased: List,
+        now: Timestamp,
+    ) -> PortResult<Offer> {
+        let (free, held) = futures::try_join!(
+            self.places(operation, ready, None, OFFER_LIMIT),
+            self.places(operation, leased, None, OFFER_LIMIT),
+        )?;
+        Ok(Offer::new(tenant, free, held, now))
+    }
+
+    /// Leases the first candidate or, if another worker got it, a random one, so that concurrent
+    /// workers spread over the queue.
+    async fn lease_one(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        mut candidates: Vec<Place>,
+        now: Timestamp,
+        lease: Duration,
+        random: &mut u128,
+    ) -> PortResult<Option<Job>> {
+        let mut next = 0;
+        for _try in 0..CLAIM_ATTEMPTS {
+            if candidates.is_empty() {
+                break;
+            }
+            let (seen, head) = candidates.swap_remove(next);
+            if let Some(job) = self.claim(operation, tenant, &seen, &head, now, lease).await? {
+                return Ok(Some(job));
+            }
+            let remaining = u128::try_from(candidates.len()).unwrap_or(1).max(1);
+            next = usize::try_from(*random % remaining).unwrap_or_default();
+            *random = random.rotate_right(5);
+        }
+        Ok(None)
     }
 
     /// Claims the head of a conversation queue whose sort key is `seen`; returns `None` if the sort
@@ -545,7 +573,7 @@ impl Repository {
             let mut writes = vec![
                 self.seen_queue(tenant, head.conversation, seen)
                     .set("gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl")
-                    .value(":list", s(keys::leased_of(tenant)))
+                    .value(":list", s(partition(&keys::leased_of(tenant), head.conversation)))
                     .value(":place", s(place.to_string()))
                     .value(":now", micros(now))
                     .value(":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION)),
@@ -634,7 +662,7 @@ impl Repository {
             };
             queue
                 .set("gsi1pk = :list, gsi1sk = :place")
-                .value(":list", s(keys::ready_of(tenant)))
+                .value(":list", s(partition(&keys::ready_of(tenant), conversation)))
                 .value(":place", s(place.to_string()))
         } else {
             queue
@@ -665,21 +693,6 @@ impl Repository {
         Ok(writes)
     }
 
-    /// Records the duration of a job. It is not retried, because a lost write only makes an
-    /// estimate less exact.
-    async fn record_duration(&self, tenant: &TenantId, started: Timestamp, now: Timestamp) {
-        let took = now.duration_since(started).unsigned_abs().as_millis();
-        let update = self
-            .table
-            .update(&keys::hour(tenant, now))
-            .set("#ttl = :ttl")
-            .add_to("done :one, busy :took")
-            .value(":ttl", ttl(now, keys::HOURLY_STATS_RETENTION))
-            .value(":one", n(1))
-            .value(":took", n(i64::try_from(took).unwrap_or_default()));
-        let _recorded = update.apply("record the duration of a job").await;
-    }
-
     // ---- Writes of transactions -------------------------------------------------------------
 
     /// Appends a job to its conversation queue.
@@ -690,13 +703,14 @@ impl Repository {
         place: &QueuePosition,
     ) -> Write {
         let key = keys::conversation_queue(tenant, place.conversation);
+        let list = partition(&keys::ready_of(tenant), place.conversation);
         let keep = ttl(place.created_at, keys::CONVERSATION_QUEUE_RETENTION);
         let Some(conversation_queue) = conversation_queue else {
             let conversation_queue = item(
                 &key,
                 [
                     ("tail", unsigned(place.position)),
-                    ("gsi1pk", s(keys::ready_of(tenant))),
+                    ("gsi1pk", s(list)),
                     ("gsi1sk", s(place.to_string())),
                     ("ttl", keep),
                 ],
@@ -716,7 +730,7 @@ impl Repository {
         update
             .set("gsi1pk = :list, gsi1sk = :place")
             .only_if("tail = :tail AND attribute_not_exists(gsi1sk)")
-            .value(":list", s(keys::ready_of(tenant)))
+            .value(":list", s(list))
             .value(":place", s(place.to_string()))
     }
 
@@ -735,30 +749,48 @@ impl Repository {
             .update(&keys::job(tenant, head.conversation, head.position))
             .only_if("attribute_exists(pk)")
     }
+}
 
-    /// Updates the counter of queued and processing jobs. The shard depends on the job and the
-    /// `round`.
-    fn count(
-        &self,
-        tenant: &TenantId,
-        job: JobId,
-        round: u8,
-        (queued, processing): (i64, i64),
-    ) -> Write {
-        // The last characters of ids are evenly distributed.
-        let spread = job
-            .to_string()
-            .bytes()
-            .rev()
-            .take(4)
-            .fold(0_u8, |sum, c| sum.wrapping_mul(31).wrapping_add(c));
-        let shard = spread.wrapping_add(round.wrapping_mul(7)) % keys::COUNT_SHARDS;
-        self.table
-            .update(&keys::count(tenant, shard))
-            .add_to("queued :queued, processing :processing")
-            .value(":queued", n(queued))
-            .value(":processing", n(processing))
+/// Conversation queues that were read for a worker.
+#[derive(Debug)]
+struct Offer {
+    /// Those whose head can be leased, oldest first.
+    available: Vec<Place>,
+    /// Heads that must be ended first, oldest first.
+    overdue: Vec<OverdueJob>,
+    /// Whether there was no conversation queue in the lists.
+    is_empty: bool,
+}
+
+impl Offer {
+    fn new(tenant: &TenantId, free: Vec<Place>, held: Vec<Place>, now: Timestamp) -> Self {
+        let mut available = [free, held].concat();
+        let is_empty = available.is_empty();
+        available.retain(|(_, head)| head.lease.is_none_or(|lease| lease.until <= now));
+        available.sort_by_key(|(_, head)| (head.created_at, head.job));
+        let mut overdue = overdue(tenant, &available, now);
+        // Jobs that are not overdue are leased first, so that many overdue jobs of one conversation
+        // do not block the others.
+        available.retain(|(place, _)| overdue.iter().all(|job| job.sort_key != *place));
+        overdue.truncate(MAX_OVERDUE);
+        Self { available, overdue, is_empty }
     }
+
+    /// Returns the outcome if no head can be leased.
+    fn without_a_job(self) -> LeaseOutcome {
+        if self.is_empty {
+            LeaseOutcome::Empty
+        } else if self.overdue.is_empty() {
+            LeaseOutcome::Nothing
+        } else {
+            LeaseOutcome::Overdue(self.overdue)
+        }
+    }
+}
+
+/// Returns the partition of a conversation queue in a list.
+fn partition(list: &List, conversation: ConversationId) -> String {
+    list.partition(&conversation.to_string())
 }
 
 fn busy(operation: &'static str) -> PortError {
@@ -767,11 +799,7 @@ fn busy(operation: &'static str) -> PortError {
 }
 
 /// Returns the overdue heads: jobs that no worker has and that no worker may get any more.
-fn overdue(
-    tenant: &TenantId,
-    places: &[(String, QueuePosition)],
-    now: Timestamp,
-) -> Vec<OverdueJob> {
+fn overdue(tenant: &TenantId, places: &[Place], now: Timestamp) -> Vec<OverdueJob> {
     let overdue = places.iter().filter_map(|(sort_key, head)| {
         let job = queued_job(tenant, head);
         let (status, reason) = job.overdue_status(now)?;

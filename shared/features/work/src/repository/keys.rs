@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{ConversationId, JobId, TenantId};
 use jiff::Timestamp;
-use table::{Key, sortable_micros};
+use table::{Key, List, sortable_micros};
 
 /// Retention of jobs after their end.
 pub const JOB_RETENTION: Duration = Duration::from_hours(30 * 24);
@@ -16,8 +16,19 @@ pub const CONVERSATION_QUEUE_RETENTION: Duration = Duration::from_hours(60 * 24)
 /// Retention of the statistics of an hour.
 pub const HOURLY_STATS_RETENTION: Duration = Duration::from_hours(4);
 
-/// Number of shards of a tenant's job counter.
-pub const COUNT_SHARDS: u8 = 64;
+/// Number of shards of the lists of a tenant's conversation queues. One partition of an index takes
+/// 1,000 writes per second. A job is written to each list and deleted from it in a transaction, which
+/// are four writes: 3,000 jobs per second need 12 shards.
+pub const LIST_SHARDS: u8 = 16;
+
+/// Number of shards of a tenant's job counters. One partition takes 1,000 writes per second. A job is
+/// counted three times in a transaction and its duration once, which are seven writes: 3,000 jobs per
+/// second need 21 shards.
+pub const COUNT_SHARDS: u8 = 32;
+
+/// Number of counters in a shard. Transactions that write to the same item at the same time conflict,
+/// so there are more counters than partitions.
+pub const SHARD_COUNTERS: u8 = 16;
 
 /// Key of a conversation queue, which holds the jobs of a conversation.
 #[must_use]
@@ -37,22 +48,41 @@ pub fn job_lookup(tenant: &TenantId, id: JobId) -> Key {
     Key::new(format!("T#{tenant}#JOB#{id}"), "JOB")
 }
 
-/// Partition of a tenant's job statistics.
+/// Partitions of a tenant's job statistics.
 #[must_use]
-pub fn stats_of(tenant: &TenantId) -> String {
+pub fn stats_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#COUNT"), COUNT_SHARDS)
+}
+
+/// Partition of the job statistics that earlier versions wrote. Its counters still count.
+#[must_use]
+pub fn earlier_stats_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#QUEUE")
 }
 
-/// Key of one shard of a tenant's job counter.
+/// Key of one of a tenant's job counters.
 #[must_use]
-pub fn count(tenant: &TenantId, shard: u8) -> Key {
-    Key::new(stats_of(tenant), format!("COUNT#{shard:02}"))
+pub fn count(tenant: &TenantId, shard: u8, number: u8) -> Key {
+    Key::new(stats_of(tenant).shard(shard), format!("COUNT#{number:02}"))
 }
 
-/// Key of the job statistics of the hour of `at`.
+/// Key of the counter of a tenant's announced jobs. Only new jobs are counted in it, so that it
+/// changes whenever it is written.
 #[must_use]
-pub fn hour(tenant: &TenantId, at: Timestamp) -> Key {
-    Key::new(stats_of(tenant), format!("HOUR#{:07}", at.as_second() / 3600))
+pub fn announced(tenant: &TenantId) -> Key {
+    Key::new(stats_of(tenant).shard(0), "COUNT#NEW")
+}
+
+/// Key of one shard of the job statistics of the hour of `at`.
+#[must_use]
+pub fn hour(tenant: &TenantId, shard: u8, at: Timestamp) -> Key {
+    Key::new(stats_of(tenant).shard(shard), hour_sort_key(at))
+}
+
+/// Sort key of the job statistics of the hour of `at`.
+#[must_use]
+pub fn hour_sort_key(at: Timestamp) -> String {
+    format!("HOUR#{:07}", at.as_second() / 3600)
 }
 
 /// Partition of a tenant's slots of waiting workers.
@@ -73,16 +103,16 @@ pub fn status() -> Key {
     Key::new("STATUS".to_owned(), "STATUS")
 }
 
-/// Index partition that lists a tenant's conversation queues whose head is free.
+/// List of a tenant's conversation queues whose head is free, sharded by the conversation.
 #[must_use]
-pub fn ready_of(tenant: &TenantId) -> String {
-    format!("T#{tenant}#READY")
+pub fn ready_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#READY"), LIST_SHARDS)
 }
 
-/// Index partition that lists a tenant's conversation queues whose head is held.
+/// List of a tenant's conversation queues whose head is held, sharded by the conversation.
 #[must_use]
-pub fn leased_of(tenant: &TenantId) -> String {
-    format!("T#{tenant}#HELD")
+pub fn leased_of(tenant: &TenantId) -> List {
+    List::sharded(format!("T#{tenant}#HELD"), LIST_SHARDS)
 }
 
 /// Head of a conversation queue, which is the first job, and its state. The queue's index sort key
@@ -176,16 +206,21 @@ mod tests {
             (conversation_queue(&acme, conv), format!("T#acme#QUEUE#conv_{zeros} LANE")),
             (job(&acme, conv, 17), format!("T#acme#QUEUE#conv_{zeros} JOB#000000000017")),
             (job_lookup(&acme, job_id), format!("T#acme#JOB#job_{zeros} JOB")),
-            (count(&acme, 7), "T#acme#QUEUE COUNT#07".to_owned()),
-            (hour(&acme, at), "T#acme#QUEUE HOUR#0472222".to_owned()),
+            (count(&acme, 0, 7), "T#acme#COUNT COUNT#07".to_owned()),
+            (count(&acme, 31, 15), "T#acme#COUNT#31 COUNT#15".to_owned()),
+            (announced(&acme), "T#acme#COUNT COUNT#NEW".to_owned()),
+            (hour(&acme, 0, at), "T#acme#COUNT HOUR#0472222".to_owned()),
+            (hour(&acme, 31, at), "T#acme#COUNT#31 HOUR#0472222".to_owned()),
             (waiting(&acme, 7), "T#acme#WAITING 007".to_owned()),
             (status(), "STATUS STATUS".to_owned()),
         ];
         for (key, frozen) in rows {
             assert_eq!(format!("{} {}", key.pk, key.sk), frozen);
         }
-        assert_eq!(ready_of(&acme), "T#acme#READY");
-        assert_eq!(leased_of(&acme), "T#acme#HELD");
+        assert_eq!(ready_of(&acme), List::sharded("T#acme#READY".to_owned(), 16));
+        assert_eq!(leased_of(&acme), List::sharded("T#acme#HELD".to_owned(), 16));
+        assert_eq!(stats_of(&acme), List::sharded("T#acme#COUNT".to_owned(), 32));
+        assert_eq!(earlier_stats_of(&acme), "T#acme#QUEUE");
         let later = Timestamp::from_microsecond(at.as_microsecond() + 1).unwrap();
         let free = QueuePosition {
             created_at: at,
