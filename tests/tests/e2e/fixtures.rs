@@ -310,6 +310,7 @@ pub(crate) fn text_from(from: &str, id: &str, text: &str) -> Value {
 pub(crate) struct Telegram<'a> {
     tenant: &'a Tenant,
     pub(crate) bot: String,
+    pub(crate) token: String,
     pub(crate) integration: String,
     simulator: Client,
 }
@@ -331,7 +332,7 @@ impl<'a> Telegram<'a> {
         let integration = made.expect(201)["id"].as_str().unwrap().to_owned();
         let register = format!("/integrations/{integration}/register");
         tenant.api.post(&register, &json!({})).expect(200);
-        Self { tenant, bot, integration, simulator }
+        Self { tenant, bot, token, integration, simulator }
     }
 
     /// Calls the simulator's control API for the bot.

@@ -1,5 +1,5 @@
-//! A flood of requests by strangers and by one tenant's key, while another tenant's webhooks and
-//! requests are answered.
+//! A flood of requests by strangers and by one tenant's key, with more long polls than may wait,
+//! while another tenant's webhooks and requests are answered.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use templates::Templates;
 
 use crate::cloud;
 use crate::fixtures::{Tenant, Whatsapp, deliver, person, text_from};
-use crate::hub::{Answer, HUB, digits, optional, random, request};
+use crate::hub::{Answer, Client, HUB, digits, optional, random, request};
 
 /// Duration of the flood. The nightly run multiplies it by `SWITCHBOARD_FLOOD_FACTOR`.
 const FLOOD: Duration = Duration::from_secs(10);
@@ -22,6 +22,17 @@ const ATTACKERS: usize = 6;
 const HONEST_INTERVAL: Duration = Duration::from_millis(250);
 /// Of the requests with a body of several megabytes, only one in this many is sent.
 const LARGE_BODIES: u64 = 8;
+/// Workers of the flooding tenant that poll for jobs.
+const WORKERS: usize = 8;
+/// How many of them may wait.
+const WAITING_WORKERS: usize = 2;
+/// How long the workers poll, and the pause between two polls of a worker, far below the one that
+/// the hub recommends.
+const POLLING: Duration = Duration::from_secs(8);
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+/// Wait that the workers ask for. It is longer than they poll, so that those that wait do so until
+/// after the last poll.
+const POLL_WAIT: Duration = Duration::from_secs(12);
 
 /// A tenant whose key floods the API, and the URLs that strangers flood.
 struct Flood {
@@ -36,6 +47,8 @@ struct Flood {
 impl Flood {
     fn new(whatsapp: &str) -> Self {
         let tenant = Tenant::new("flood");
+        let limits = json!({"waiting_workers": WAITING_WORKERS});
+        Client::admin().put(&format!("/tenants/{}/limits", tenant.id), &limits).expect(200);
         let made = |body: Value, webhook: &str| {
             let made = tenant.api.post("/integrations", &body).expect(201);
             made["webhook_urls"][webhook].as_str().unwrap().to_owned()
@@ -137,6 +150,34 @@ impl Flood {
             _ => return None,
         })
     }
+
+    /// Polls for jobs as one worker. Returns how long each poll took, and its response.
+    fn poll(&self) -> Vec<(Duration, Answer)> {
+        let path = format!("/queue/next-job?wait={}", POLL_WAIT.as_secs());
+        let end = Instant::now() + POLLING;
+        let mut polls = Vec::new();
+        while Instant::now() < end {
+            let begun = Instant::now();
+            let answer = self.tenant.api.get(&path);
+            polls.push((begun.elapsed(), answer));
+            std::thread::sleep(POLL_PAUSE);
+        }
+        polls
+    }
+}
+
+/// Asserts that as many workers waited as may, and that all other polls were answered at once, with
+/// a recommended pause.
+fn assert_polls(polls: Vec<(Duration, Answer)>) {
+    let times: Vec<_> = polls.iter().map(|(time, _)| *time).collect();
+    let waited = times.iter().filter(|time| **time >= POLL_WAIT).count();
+    assert_eq!(waited, WAITING_WORKERS, "{times:?}");
+    assert!(times.len() > 2 * WORKERS, "{times:?}");
+    for (_, answer) in polls {
+        let none = answer.expect(200);
+        assert_eq!(none["status"], "no_jobs", "{none}");
+        assert!(none["next_poll_recommended"].as_u64().is_some_and(|pause| pause > 0), "{none}");
+    }
 }
 
 /// Sends a webhook as a provider does: once more after a 5xx or a 429.
@@ -182,7 +223,7 @@ fn a_flood_is_refused_within_the_memory_and_does_not_stop_another_tenants_webhoo
     let until = Instant::now() + FLOOD * factor;
     let from = person();
     let answers: Mutex<BTreeMap<&str, BTreeMap<u16, u64>>> = Mutex::default();
-    let (sent, calls) = std::thread::scope(|scope| {
+    let (sent, calls, polls) = std::thread::scope(|scope| {
         for attacker in 0..ATTACKERS {
             let (flood, answers) = (&flood, &answers);
             scope.spawn(move || {
@@ -196,7 +237,8 @@ fn a_flood_is_refused_within_the_memory_and_does_not_stop_another_tenants_webhoo
                 }
             });
         }
-        let (number, from, tenant) = (&number, &from, &tenant);
+        let (number, from, tenant, flood) = (&number, &from, &tenant, &flood);
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(move || flood.poll())).collect();
         let webhooks = scope.spawn(move || {
             let mut sent = Vec::new();
             while Instant::now() < until {
@@ -216,7 +258,9 @@ fn a_flood_is_refused_within_the_memory_and_does_not_stop_another_tenants_webhoo
             }
             statuses
         });
-        (webhooks.join().unwrap(), calls.join().unwrap())
+        let polls = workers.into_iter().flat_map(|worker| worker.join().unwrap());
+        let polls: Vec<_> = polls.collect();
+        (webhooks.join().unwrap(), calls.join().unwrap(), polls)
     });
 
     let answers = answers.into_inner().unwrap();
@@ -229,6 +273,7 @@ fn a_flood_is_refused_within_the_memory_and_does_not_stop_another_tenants_webhoo
         assert_eq!(statuses.last(), Some(&200), "{text}: {statuses:?}, during {answers:#?}");
     }
     assert!(calls.iter().all(|status| *status == 200), "{calls:?}, during {answers:#?}");
+    assert_polls(polls);
     let over = over_their_memory();
     assert!(over.is_empty(), "peak and size in MB: {over:?}, during {answers:#?}");
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -35,6 +35,15 @@ pub(crate) static HUB: LazyLock<Hub> = LazyLock::new(|| Hub {
     region: variable("AWS_REGION"),
     folder: variable("SWITCHBOARD_FOLDER").into(),
 });
+
+impl Hub {
+    /// Returns the log of all functions. Each line begins with the function's name in brackets.
+    pub(crate) fn functions_log(&self) -> Result<String, String> {
+        let path = self.folder.join("logs/functions.log");
+        let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
 
 /// Returns an environment variable; `None` if it is not set.
 #[expect(clippy::disallowed_methods, reason = "a test, not a function: it has an environment")]

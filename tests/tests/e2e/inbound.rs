@@ -1,6 +1,5 @@
 //! Inbound messages: accepted once, of every type, and only from the provider.
 
-use std::fs;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -354,10 +353,8 @@ fn a_rejected_webhook_is_logged_with_its_integration_and_counted() {
     let change = example::messages(&number.number, &[text_from("1", "wamid.FORGED", "not logged")]);
     let body = example::escaped(&example::envelope(&[change]));
     deliver(&number.url, &body, &example::signature("another-secret", &body)).expect(401);
-    let path = HUB.folder.join("logs/functions.log");
     let lines = eventually("the log lines", DEFAULT_TIMEOUT, || {
-        let text = fs::read(&path).map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&text);
+        let text = HUB.functions_log()?;
         let own = text.lines().filter_map(|line| {
             line.strip_prefix("[switchboard-webhook-whatsapp] ").map(ToOwned::to_owned)
         });

@@ -14,6 +14,7 @@
 mod abrupt_end;
 mod api;
 mod automation;
+mod canary;
 mod cloud;
 mod edge;
 mod failover;
