@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 
-import leading_keys
+import condition_keys
 
 PINNED = "1.5.33"
 LOOPBACK = "127.0.0.1"
@@ -109,7 +109,7 @@ def patch(log_path):
         return found.removesuffix("Batch") if found and found.startswith("sqs:") else found
 
     iam_actions.extract_iam_action = without_batches
-    leading_keys.patch(iam_actions, iam_evaluator)
+    condition_keys.patch(iam_actions, iam_evaluator)
     # An update of a nested stack forgets the attributes of the resources that have not changed.
     update = provisioners._update_resource
 

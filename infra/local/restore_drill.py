@@ -19,7 +19,7 @@ import time
 import deploy
 
 FIRST, SECOND = "switchboard", "switchboard-restored"
-FEATURES = ("Accounts", "Events", "Endpoints", "Messaging", "Work")
+FEATURES = ("Accounts", "Events", "Endpoints", "Messaging", "Work", "Credentials")
 # Seconds.
 PATIENCE = 60
 
@@ -92,12 +92,13 @@ def drill(options):
     dynamodb, s3 = (deploy.client(service, options.endpoint) for service in ("dynamodb", "s3"))
     outputs = json.loads((options.folder / "outputs.json").read_text())
     wait_for_empty_queues(deploy.client("sqs", options.endpoint))
-    parameters = [f"SecretsOf={FIRST}", f"BucketRestored={SECOND}"]
+    parameters = [f"SecretsOf={FIRST}", f"BucketRestored={SECOND}",
+                  f"CredentialsKeyRestored={outputs['CredentialsKeyArn']}"]
     for feature in FEATURES:
         target = f"{SECOND}-{feature.lower()}"
         count, sha256 = restore_table(dynamodb, outputs[f"{feature}TableName"], target)
         parameters.append(f"{feature}TableRestored={target}")
-        print(f"table of {feature.lower():<10} {count:>5} items, the same: {sha256[:16]}")
+        print(f"table of {feature.lower():<11} {count:>5} items, the same: {sha256[:16]}")
     count = copy_bucket(s3, outputs["BucketName"], SECOND)
     print(f"bucket              {count:>5} objects, the same")
     options.stack, options.parameter = SECOND, options.parameter + parameters

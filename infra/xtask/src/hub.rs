@@ -23,12 +23,13 @@ use crate::{
 };
 
 /// Environment variables with the names of tables, and the outputs of the stack that have them.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("ACCOUNTS_TABLE_NAME", "AccountsTableName"),
     ("EVENTS_TABLE_NAME", "EventsTableName"),
     ("ENDPOINTS_TABLE_NAME", "EndpointsTableName"),
     ("MESSAGING_TABLE_NAME", "MessagingTableName"),
     ("WORK_TABLE_NAME", "WorkTableName"),
+    ("CREDENTIALS_TABLE_NAME", "CredentialsTableName"),
 ];
 
 const CLOUD_PORT: u16 = 4566;
@@ -45,6 +46,8 @@ pub(crate) struct Hub {
     proxied: bool,
     /// Whether the binaries are already built.
     built: bool,
+    /// Further parameters of the stack, such as `CredentialStore=table`.
+    parameters: Vec<&'static str>,
 }
 
 /// Options for starting a hub.
@@ -89,6 +92,7 @@ impl Hub {
             release,
             proxied: false,
             built: false,
+            parameters: Vec::new(),
         })
     }
 
@@ -96,6 +100,12 @@ impl Hub {
     /// must listen before the hub starts.
     pub(crate) fn behind_proxy(self) -> Self {
         Self { proxied: true, ..self }
+    }
+
+    /// The same hub, with a parameter of its stack.
+    pub(crate) fn with_parameter(mut self, parameter: &'static str) -> Self {
+        self.parameters.push(parameter);
+        self
     }
 
     /// The same hub; if `built`, starting it builds nothing.
@@ -315,7 +325,8 @@ impl Hub {
             .arg(&self.folder)
             .args(["--parameter", "Stage=local"])
             .args(["--parameter", &format!("AdminKey=@{}", self.admin_key_file().display())])
-            .args(["--parameter", &format!("PublicBaseUrl={}", self.url())]);
+            .args(["--parameter", &format!("PublicBaseUrl={}", self.url())])
+            .args(self.parameters.iter().flat_map(|parameter| ["--parameter", parameter]));
         command
     }
 
@@ -398,6 +409,7 @@ impl Hub {
         );
         let named = [
             ("BUCKET_NAME", "BucketName"),
+            ("CREDENTIALS_KEY_ARN", "CredentialsKeyArn"),
             ("ADMIN_KEY_SECRET_ARN", "AdminKeySecretArn"),
             ("INBOUND_QUEUE_URL", "InboundQueueUrl"),
             ("RECEIPTS_QUEUE_URL", "ReceiptsQueueUrl"),

@@ -22,6 +22,8 @@ const RECORDED: Duration = Duration::from_secs(30);
 /// Runs the drill on a hub of its own.
 pub(crate) fn run() -> Result<()> {
     let hub = Hub::named("local-restore", PORT_OFFSET, false)?;
+    // The items of the table must be decrypted by the second stack.
+    let hub = hub.with_parameter("CredentialStore=table");
     if hub.is_running() {
         println!("Stopping the hub of an earlier run.");
         hub.stop()?;

@@ -102,16 +102,44 @@ pub enum Freshness {
     Cached,
     /// Read again, unless a read took place within the last minute.
     Fresh,
+    /// Read again, because the provider has just refused them.
+    Reread,
+}
+
+/// Credentials as they are stored.
+#[derive(Clone, Debug)]
+pub enum StoredCredentials {
+    /// The credentials; empty if none were stored.
+    Readable(Credentials),
+    /// There are credentials that cannot be read, for this reason. Reading them again does not help;
+    /// they must be stored again.
+    Unreadable(&'static str),
+}
+
+/// Who changes credentials. A part of the changes that the store permits is reserved for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedBy {
+    /// The tenant.
+    Tenant,
+    /// The operator.
+    Operator,
 }
 
 /// Credential reads.
 pub trait CredentialReader: Send + Sync {
-    /// Returns the credentials of an integration; empty if none were stored.
+    /// Returns the credentials of an integration; empty if none were stored. Credentials that cannot
+    /// be read are an error, which is retryable.
     fn credentials(
         &self,
         integration: &Integration,
         freshness: Freshness,
     ) -> impl Future<Output = PortResult<Credentials>> + Send;
+
+    /// Returns the stored credentials of an integration, not from a cache.
+    fn stored_credentials(
+        &self,
+        integration: &Integration,
+    ) -> impl Future<Output = PortResult<StoredCredentials>> + Send;
 
     /// Returns the secrets that sign `tenant`'s outgoing webhooks, newest first, no older than
     /// `changed_at`.
@@ -321,6 +349,15 @@ pub struct Page<T> {
 
 /// Credential writes; no method returns a credential.
 pub trait CredentialWriter: Send + Sync {
+    /// Checks that the integration's credentials can be replaced by `credentials` now. The error is
+    /// rate-limited if they were changed too often, and permanent if they are too large.
+    fn check_write(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+        changed_by: ChangedBy,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+
     /// Replaces the integration's credentials with `credentials`; `None` removes them.
     fn store(
         &self,

@@ -9,7 +9,7 @@ use domain::ports::{
 use queue::{Bucket, SqsQueue};
 
 use crate::transport::{Transport, WebhookClient};
-use crate::{HttpClient, Network, SecretsManagerCredentials, SystemClock, SystemRng};
+use crate::{CredentialStore, HttpClient, Network, SystemClock, SystemRng};
 
 /// Types that implement the ports which every feature needs. A handler or an API resource has one
 /// parameter `E: Env` instead of one for each port.
@@ -35,11 +35,7 @@ pub trait Env: Send + Sync + 'static {
 /// Types whose queues, bucket and credentials are those of AWS. A [`Kit`](crate::Kit) creates their
 /// values.
 pub trait AwsEnv:
-    Env<
-        Queue = SqsQueue,
-        Bucket = Bucket,
-        Credentials = SecretsManagerCredentials<<Self as Env>::Clock>,
-    >
+    Env<Queue = SqsQueue, Bucket = Bucket, Credentials = CredentialStore<<Self as Env>::Clock>>
 {
     /// Network access other than AWS.
     type Network: Network<
@@ -64,7 +60,7 @@ where
     type Rng = R;
     type Queue = SqsQueue;
     type Bucket = Bucket;
-    type Credentials = SecretsManagerCredentials<C>;
+    type Credentials = CredentialStore<C>;
     type HttpClient = N::HttpClient;
     type WebhookClient = N::WebhookClient;
     type Resolver = N::Resolver;

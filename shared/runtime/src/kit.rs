@@ -10,7 +10,7 @@ use domain::ports::Resolver;
 
 use crate::transport::{Dns, GuardedHttpClient, SdkClient, Transport, WebhookClient};
 use crate::{
-    AwsEnv, Error, FeatureRepository, HttpClient, Production, SecretsManagerCredentials,
+    AwsEnv, CredentialSettings, CredentialStore, Error, FeatureRepository, HttpClient, Production,
     SystemClock, SystemRng, env, transport,
 };
 
@@ -159,12 +159,13 @@ impl<E: AwsEnv> Kit<E> {
     /// If the variable with the name of its table is missing or empty, or if the retention is not a
     /// number of days.
     pub fn repository<R: FeatureRepository>(&self) -> Result<R, Error> {
+        R::new(&|feature| Ok(self.table(feature)?.with_retention(self.retention(feature)?)))
+    }
+
+    /// Returns the table whose name is in the variable that `owner` names.
+    fn table(&self, owner: &str) -> Result<table::Table, Error> {
         let tables = self.tables.get_or_init(|| table::Tables::new(&self.aws));
-        R::new(&|feature| {
-            let variable = format!("{}_TABLE_NAME", feature.to_uppercase());
-            let table = tables.table(self.var(&variable)?);
-            Ok(table.with_retention(self.retention(feature)?))
-        })
+        Ok(tables.table(self.var(&format!("{}_TABLE_NAME", owner.to_uppercase()))?))
     }
 
     fn retention(&self, feature: &str) -> Result<Option<Retention>, Error> {
@@ -208,12 +209,20 @@ impl<E: AwsEnv> Kit<E> {
         queues.queue(url, bucket.cloned())
     }
 
-    /// Returns the credential store.
+    /// Returns the credential store. `CREDENTIAL_STORE` says where it writes; if the variable is
+    /// missing, in Secrets Manager.
     ///
     /// # Errors
-    /// If its variable is missing or empty.
-    pub fn credential_store(&self) -> Result<SecretsManagerCredentials<E::Clock>, Error> {
-        let prefix = self.var("SECRETS_PREFIX")?;
-        Ok(SecretsManagerCredentials::new(&self.aws, prefix, self.clock.clone()))
+    /// If one of the other variables is missing or empty, or if that one is not a place.
+    pub fn credential_store(&self) -> Result<CredentialStore<E::Clock>, Error> {
+        let place = self.environment.optional("CREDENTIAL_STORE");
+        let place = place.as_deref().map(str::parse).transpose();
+        let settings = CredentialSettings {
+            place: place.map_err(|error| format!("CREDENTIAL_STORE: {error}"))?.unwrap_or_default(),
+            prefix: self.var("SECRETS_PREFIX")?,
+            key_arn: self.var("CREDENTIALS_KEY_ARN")?,
+        };
+        let table = self.table("credentials")?;
+        Ok(CredentialStore::new(&self.aws, settings, table, self.clock.clone()))
     }
 }

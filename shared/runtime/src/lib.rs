@@ -17,7 +17,9 @@ mod system;
 pub mod telemetry;
 pub mod transport;
 
-pub use credentials::{SecretsManagerCredentials, read_one as read_secret};
+pub use credentials::{
+    CredentialPlace, CredentialSettings, CredentialStore, read_one as read_secret,
+};
 pub use dependencies::{AwsEnv, Env, Production};
 pub use directory::CachedDirectory;
 pub use http_client::HttpClient;

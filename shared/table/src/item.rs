@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Fault;
 use domain::Retention;
@@ -59,6 +60,18 @@ pub fn expire(item: &mut Item, start: Timestamp, retention: Retention) {
 /// If the value cannot be written as JSON, which is a bug.
 pub fn json<T: Serialize>(operation: &'static str, value: &T) -> PortResult<AttributeValue> {
     serde_json::to_string(value).map(AttributeValue::S).map_err(|_| corrupt(operation, "JSON"))
+}
+
+/// Bytes.
+#[must_use]
+pub fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
+/// Returns the binary attribute `name`.
+#[must_use]
+pub fn binary<'a>(item: &'a Item, name: &str) -> Option<&'a [u8]> {
+    item.get(name)?.as_b().ok().map(AsRef::as_ref)
 }
 
 /// Returns the text attribute `name`.

@@ -19,8 +19,8 @@ pub use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use domain::Retention;
 use domain::ports::{PortResult, Recorded};
 pub use item::{
-    CancellationReason, Item, VERSION, cancellation_reasons, corrupt, expire, failed, item, json,
-    micros, micros_time, ms, n, number, parse, s, text, time, ttl, unsigned,
+    CancellationReason, Item, VERSION, binary, bytes, cancellation_reasons, corrupt, expire,
+    failed, item, json, micros, micros_time, ms, n, number, parse, s, text, time, ttl, unsigned,
 };
 pub use key::{Key, sortable_micros};
 pub use lease::{Holder, Lease, LeaseRequest, TakeOver, attempt};

@@ -1,12 +1,15 @@
 //! An in-memory credential store, with the cache of the real one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::integration::{Credentials, Integration};
-use domain::ports::{Clock, CredentialReader, CredentialWriter, Freshness, PortResult};
-use domain::{IntegrationId, TenantId};
+use domain::ports::{
+    ChangedBy, Clock, CredentialReader, CredentialWriter, Freshness, PortError, PortResult,
+    StoredCredentials,
+};
+use domain::{Fault, IntegrationId, TenantId};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
@@ -34,6 +37,7 @@ struct State {
     cached: HashMap<IntegrationId, (Timestamp, Credentials)>,
     cached_signing: HashMap<TenantId, (Timestamp, Vec<SecretString>)>,
     reads: u64,
+    unreadable: BTreeSet<IntegrationId>,
 }
 
 impl FakeCredentials {
@@ -72,6 +76,13 @@ impl FakeCredentials {
         lock(&self.state).signing.insert(tenant.clone(), secrets);
     }
 
+    /// Makes the stored credentials of an integration unreadable until they are stored again.
+    pub fn corrupt(&self, integration: IntegrationId) {
+        let mut state = lock(&self.state);
+        state.unreadable.insert(integration);
+        state.cached.remove(&integration);
+    }
+
     /// Number of reads that bypassed the cache.
     #[must_use]
     pub fn reads(&self) -> u64 {
@@ -95,6 +106,7 @@ impl CredentialReader for FakeCredentials {
         let lifetime = match freshness {
             Freshness::Cached => LIFETIME,
             Freshness::Fresh => REFRESH,
+            Freshness::Reread => Duration::ZERO,
         };
         if let Some((read_at, cached)) = lock(&self.state).cached.get(&integration.id)
             && *read_at
@@ -102,6 +114,10 @@ impl CredentialReader for FakeCredentials {
             && now.duration_since(*read_at).unsigned_abs() < lifetime
         {
             return Ok(cached.clone());
+        }
+        if lock(&self.state).unreadable.contains(&integration.id) {
+            let reason = "the stored credentials cannot be read".to_owned();
+            return Err(PortError { operation: "read a secret", reason, fault: Fault::Retryable });
         }
         self.faults
             .run_call("read a secret", || {
@@ -112,6 +128,14 @@ impl CredentialReader for FakeCredentials {
                 found
             })
             .await
+    }
+
+    async fn stored_credentials(&self, integration: &Integration) -> PortResult<StoredCredentials> {
+        if lock(&self.state).unreadable.contains(&integration.id) {
+            return Ok(StoredCredentials::Unreadable("they were corrupted"));
+        }
+        let found = self.credentials(integration, Freshness::Reread).await?;
+        Ok(StoredCredentials::Readable(found))
     }
 
     async fn signing_secrets(
@@ -139,6 +163,15 @@ impl CredentialReader for FakeCredentials {
 }
 
 impl CredentialWriter for FakeCredentials {
+    async fn check_write(
+        &self,
+        _integration: &Integration,
+        _credentials: &Credentials,
+        _changed_by: ChangedBy,
+    ) -> PortResult<()> {
+        self.faults.run_call("check a secret", || ()).await
+    }
+
     async fn store(
         &self,
         integration: &Integration,
@@ -148,6 +181,7 @@ impl CredentialWriter for FakeCredentials {
             .run_call("write a secret", || {
                 let mut state = lock(&self.state);
                 state.cached.remove(&integration.id);
+                state.unreadable.remove(&integration.id);
                 match credentials {
                     Some(credentials) => {
                         state.credentials.insert(integration.id, credentials.clone());

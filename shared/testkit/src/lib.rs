@@ -4,7 +4,7 @@
 //!
 //! There is no second, hand-written table: [`SimulatedTables`] connects the real repositories to the
 //! simulated `DynamoDB` in process. [`SimulatedQueues`] does the same for what the fake queue does not
-//! model, such as dead-letter queues.
+//! model, such as dead-letter queues, and [`SimulatedSecrets`] for the real credential store.
 //!
 //! Every port of a fake and every request to the table goes through its [`Faults`], so that a test
 //! can make any call fail, before or after it takes effect, or make all calls fail from then on.
@@ -17,6 +17,7 @@ mod faults;
 mod queue;
 mod rng;
 pub mod sample;
+mod secrets;
 mod sqs;
 mod table;
 
@@ -28,6 +29,7 @@ pub use credentials::FakeCredentials;
 pub use faults::{Faults, Side};
 pub use queue::{FakeQueue, Received};
 pub use rng::SeededRng;
+pub use secrets::SimulatedSecrets;
 pub use sqs::SimulatedQueues;
 pub use table::SimulatedTables;
 

@@ -53,6 +53,7 @@ struct Prices {
     dashboard_month: Price,
     metric_month: Price,
     secret_month: Price,
+    key_month: Price,
     schedule_run: Price,
 }
 
@@ -215,6 +216,7 @@ struct Deployed {
     /// Schedules, each with one run per minute.
     schedules: f64,
     secrets: f64,
+    keys: f64,
 }
 
 impl Deployed {
@@ -257,12 +259,13 @@ impl Deployed {
             dashboards: count(stacks, "Type: AWS::CloudWatch::Dashboard"),
             schedules: count(stacks, "ScheduleExpression: rate(1 minute)"),
             secrets: count(stacks, "Type: AWS::SecretsManager::Secret"),
+            keys: count(stacks, "Type: AWS::KMS::Key"),
         }
     }
 }
 
 /// Monthly cost of an idle hub in dollars, by part.
-fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
+fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 9] {
     let Sheet { prices, assumptions, .. } = sheet;
     let seconds = assumptions.hours_a_month * 3600.0;
     let polls = assumptions.polls.at_once * seconds / assumptions.polls.seconds;
@@ -281,6 +284,7 @@ fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
         ("alarms", prices.alarm_month.of(deployed.alarms)),
         ("dashboard", prices.dashboard_month.of(deployed.dashboards)),
         ("the platform's secret", prices.secret_month.of(deployed.secrets)),
+        ("the key of credentials", prices.key_month.of(deployed.keys)),
         (
             "schedules, DynamoDB",
             prices.dynamodb_read_unit.of(minutes * schedules.reads)
@@ -360,6 +364,7 @@ mod tests {
             dashboards: 1.0,
             schedules: 2.0,
             secrets: 1.0,
+            keys: 1.0,
         };
         let parts = idle(&sheet(), &deployed);
         let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1;
@@ -371,6 +376,7 @@ mod tests {
         close("alarms", 3.40);
         close("dashboard", 3.00);
         close("the platform's secret", 0.40);
+        close("the key of credentials", 1.00);
         // 2 schedules run 87,600 times.
         close("schedules, EventBridge", 0.0876);
         close("schedules, DynamoDB", 0.0438 * (18.0 * 0.125 + 0.625));

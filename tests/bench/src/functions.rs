@@ -191,6 +191,8 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("ENDPOINTS_TABLE_NAME", "switchboard".to_owned()),
         ("MESSAGING_TABLE_NAME", "switchboard".to_owned()),
         ("WORK_TABLE_NAME", "switchboard".to_owned()),
+        ("CREDENTIALS_TABLE_NAME", "switchboard".to_owned()),
+        ("CREDENTIALS_KEY_ARN", "arn:aws:kms:us-east-1:123456789012:key/bench".to_owned()),
         ("BUCKET_NAME", "switchboard".to_owned()),
         ("SECRETS_PREFIX", "switchboard/bench".to_owned()),
         ("ADMIN_KEY_SECRET_ARN", "switchboard/admin".to_owned()),
@@ -262,7 +264,7 @@ fn items(provider: &str) -> Vec<Value> {
     let made = "2026-01-01T00:00:00Z";
     let integration = |tenant: &str, id: &str, settings: Value, account: Option<&str>| {
         let doc = json!({ "id": id, "tenant": tenant, "provider": settings.get("provider"),
-            "settings": settings, "account": account, "hints": {}, "created_at": made,
+            "settings": settings, "account": account, "hints": { "A": "..." }, "created_at": made,
             "credentials_at": made });
         item(&format!("T#{tenant}#INT"), id, json!({ "doc": { "S": doc.to_string() } }))
     };

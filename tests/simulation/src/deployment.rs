@@ -9,6 +9,8 @@ use templates::{QUEUE, Templates};
 
 /// Name of the bucket in the simulation.
 pub const BUCKET: &str = "bucket";
+/// Name of the KMS key in the simulation.
+pub const CREDENTIALS_KEY: &str = "credentials-key";
 /// Region and account of the simulated SQS.
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "000000000000";
@@ -187,14 +189,18 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
         return match name {
             "Bucket" => Some(BUCKET.to_owned()),
             "PublicBaseUrl" => Some(HUB.to_owned()),
-            // Without it, simulated providers send statuses to the URL of the account.
-            "CallbackBaseUrl" => Some(String::new()),
+            // Without a base URL, simulated providers send statuses to the URL of the account. Each
+            // run decides where credentials are.
+            "CallbackBaseUrl" | "CredentialStore" => Some(String::new()),
             // The default of each feature.
             name if name.ends_with("RetentionDays") => Some(String::new()),
             name => Some(queues.get(name).map_or_else(|| name.to_owned(), |q| q.url.clone())),
         };
     }
     if let Some((name, what)) = value["!GetAtt"].as_str().and_then(|text| text.split_once('.')) {
+        if name == "CredentialsKey" {
+            return Some(CREDENTIALS_KEY.to_owned());
+        }
         if what == "Outputs.Name" {
             return Some(name.to_owned());
         }

@@ -15,7 +15,7 @@ use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::{Lag, TableSchema};
 use testkit::cloud::sqs::QueueSettings;
 
-use crate::deployment::{BUCKET, Deployment};
+use crate::deployment::{BUCKET, CREDENTIALS_KEY, Deployment};
 use crate::faults::{Plan, Source};
 use crate::feature::{Fixtures, Registry};
 use crate::machine::{Key, Machine, Parts};
@@ -246,6 +246,7 @@ fn empty(deployment: &Deployment) -> Result<Cloud, String> {
     for table in &deployment.tables {
         cloud.dynamo.create_table(TableSchema::of_the_hub(table));
     }
+    cloud.kms.add_key(CREDENTIALS_KEY);
     cloud.s3.create_bucket(BUCKET);
     let now_ms = time::now_ms();
     for queue in deployment.queues.values() {

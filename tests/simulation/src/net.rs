@@ -191,6 +191,7 @@ fn refusal(service: Service) -> AwsResponse {
         Service::DynamoDb => (400, "ProvisionedThroughputExceededException"),
         Service::Sqs => (403, "RequestThrottled"),
         Service::SecretsManager => (500, "InternalServiceError"),
+        Service::Kms => (400, "ThrottlingException"),
         Service::S3 => {
             let body =
                 "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";

@@ -277,6 +277,20 @@ fn inherit(properties: &mut Value, defaults: &Value) {
     }
 }
 
+/// Whether IAM's `StringLike` matches a text with a pattern that has no `?`.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| matches(after, rest.get(at..).unwrap_or_default()))
+        }),
+    }
+}
+
 /// Returns the path of a template that the template at `path` names.
 fn beside(path: &str, name: &str) -> String {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));

@@ -1,17 +1,20 @@
 //! API permission tests: the operator's network and the accounts of other tenants.
 
+use std::time::Duration;
+
 use accounts::api::integrations::Integrations;
 use accounts::ports::Registry;
 use bytes::Bytes;
-use domain::TenantId;
 use domain::ports::Clock;
 use domain::sender::SendError;
 use domain::tenant::{Principal, Scope, Tenant};
+use domain::{IntegrationId, TenantId};
 use http::{Method, Request, Response, StatusCode};
 use runtime::HttpClient;
 use runtime::api::{ApiReply, ApiRequest, Client, Problem, handle};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, Faults, SeededRng, sample};
+use testkit::{FakeClock, FakeCredentials, Faults, SeededRng, Side, sample};
 use tests::Repositories;
 use tests::sample::audit;
 
@@ -20,7 +23,7 @@ use crate::common::Table;
 use crate::env::TestEnv;
 
 /// A provider for which every token belongs to this account.
-pub(crate) struct Owner(&'static str);
+pub(crate) struct Owner(pub(crate) &'static str);
 
 impl HttpClient for Owner {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
@@ -150,4 +153,61 @@ async fn integrations_created_concurrently_are_all_created() {
     }));
     assert!(created.await.iter().all(Result::is_ok));
     assert_eq!(api.store.accounts.integrations(&acme).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_replaced_only_all_at_once() {
+    let api = Api::new().await;
+    let platform = TenantId::platform();
+    let body = json!({ "tenant": "acme", "provider": "whatsapp",
+        "settings": { "phone_number_id": "111" },
+        "credentials": { "WHATSAPP_ACCESS_TOKEN": "token", "WHATSAPP_APP_SECRET": "secret" } });
+    let created = api.create_integration(&platform, "111", body).await.unwrap();
+    let created: Value = serde_json::from_str(&created.body.unwrap()).unwrap();
+    let id: IntegrationId = created["id"].as_str().unwrap().parse().unwrap();
+    api.credential_store.corrupt(id);
+    let path = format!("/integrations/{id}");
+    let update = async |credentials: Value| {
+        let body = json!({ "credentials": credentials });
+        handle(&api.integrations("111"), &request(Method::PUT, &path, &platform, &body)).await
+    };
+    let problem = update(json!({ "WHATSAPP_ACCESS_TOKEN": "new" })).await.unwrap_err();
+    let expected = (StatusCode::CONFLICT, "credentials_unreadable");
+    assert_eq!((problem.status, problem.code.as_str()), expected);
+    assert!(problem.detail.ends_with("Also send WHATSAPP_APP_SECRET"), "{}", problem.detail);
+    let both = json!({ "WHATSAPP_ACCESS_TOKEN": "new", "WHATSAPP_APP_SECRET": "other" });
+    assert_eq!(update(both).await.unwrap().status, StatusCode::OK);
+    let stored = api.credential_store.stored(id).unwrap();
+    assert_eq!(stored.first("WHATSAPP_ACCESS_TOKEN").unwrap().expose_secret(), "new");
+}
+
+#[tokio::test]
+async fn the_path_secret_of_an_integration_is_free_after_a_deletion_that_had_to_be_repeated() {
+    for side in [Side::Before, Side::After] {
+        for number in 1..20 {
+            let api = Api::new().await;
+            let platform = TenantId::platform();
+            let body = json!({ "tenant": "acme", "provider": "telegram", "credentials": {
+                "TELEGRAM_BOT_TOKEN": "7000001:token", "TELEGRAM_WEBHOOK_SECRET": "path-secret" } });
+            let created = api.create_integration(&platform, "-", body.clone()).await.unwrap();
+            let created: Value = serde_json::from_str(&created.body.unwrap()).unwrap();
+            let path = format!("/integrations/{}", created["id"].as_str().unwrap());
+            let delete = async || {
+                let request = request(Method::DELETE, &path, &platform, &json!({}));
+                handle(&api.integrations("-"), &request).await
+            };
+            api.table_faults.fail_call(number, side);
+            let first = delete().await;
+            api.table_faults.clear();
+            // The lock may not have been released.
+            api.clock.advance(Duration::from_mins(1));
+            if first.is_err() {
+                let again = delete().await;
+                let is_gone = again.as_ref().is_err_and(|problem| problem.status.as_u16() == 404);
+                assert!(again.is_ok() || is_gone, "{number} {side:?}: {again:?}");
+            }
+            let again = api.create_integration(&platform, "-", body).await;
+            assert_eq!(again.unwrap().status, StatusCode::CREATED, "{number} {side:?}");
+        }
+    }
 }

@@ -5,13 +5,13 @@ use accounts::ports::{Automations, Keys, LimitReader, Registry, Routes};
 use domain::ports::Clock;
 use domain::provider::Channel;
 use domain::tenant::{Principal, Scope};
-use domain::{KeyId, TenantId};
+use domain::{IntegrationId, KeyId, TenantId};
 use http::{Method, StatusCode};
 use runtime::api::{ApiReply, ApiRequest, Client, Problem, Resource, handle};
 use runtime::digest::sha256;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use testkit::sample;
+use testkit::{Side, sample};
 
 use crate::addresses::tenants;
 use crate::api::{Api, request};
@@ -133,6 +133,7 @@ async fn every_administrative_change_leaves_an_audit_record() {
         ("integration.registration_requested", "integration", id.as_str()),
         ("integration.registered", "integration", id.as_str()),
         ("route.set", "route", "whatsapp"),
+        ("integration.deletion_requested", "integration", id.as_str()),
         ("integration.deleted", "integration", id.as_str()),
     ];
     for (action, kind, target) in expected {
@@ -358,6 +359,39 @@ async fn a_tenants_change_of_credentials_is_recorded_before_it_is_made() {
         let back = ApiRequest { body: body.to_string().into(), ..request.clone() };
         call(&api.integrations("111"), &back).await.unwrap();
         assert_eq!(stored(&api), after);
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_fails_at_any_request_is_completed_by_its_repetition() {
+    for side in [Side::Before, Side::After] {
+        for number in 1.. {
+            let api = Api::new().await;
+            let id = create_integration(&api).await;
+            let path = format!("/integrations/{id}");
+            api.table_faults.fail_call(number, side);
+            let first = change(&api, Method::DELETE, &path, &json!({})).await;
+            let triggered = api.table_faults.has_triggered();
+            api.table_faults.clear();
+            let id: IntegrationId = id.parse().unwrap();
+            if let Err(problem) = first {
+                assert_eq!(problem.status.as_u16(), 503);
+                // Nothing of the integration is left without the integration itself.
+                let found = api.store.accounts.integration(id).await.unwrap();
+                assert!(found.is_some() || api.credential_store.stored(id).is_none());
+                // The lock may not have been released.
+                api.clock.advance(std::time::Duration::from_mins(1));
+                if found.is_some() {
+                    change(&api, Method::DELETE, &path, &json!({})).await.unwrap();
+                }
+            }
+            assert!(api.store.accounts.integration(id).await.unwrap().is_none(), "{number}");
+            assert!(api.credential_store.stored(id).is_none(), "{number} {side:?}");
+            if !triggered {
+                assert!(number > 4, "{number} requests");
+                break;
+            }
+        }
     }
 }
 

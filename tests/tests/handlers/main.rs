@@ -19,6 +19,7 @@ mod audit;
 mod automation;
 mod batch;
 mod common;
+mod credentials;
 mod dead_letters;
 mod env;
 mod events;

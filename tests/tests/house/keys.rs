@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use templates::matches;
+
 use crate::sources::{arguments, block, end_of, functions_of, is_word, source};
 use crate::{names_in, read, root};
 
@@ -92,19 +94,6 @@ fn pattern_of(key: &str, known: &BTreeMap<String, Partition>) -> Option<String> 
     }
     let name: String = key.chars().take_while(|c| is_word(*c)).collect();
     known.get(&name).map(|partition| partition.pattern.clone())
-}
-
-/// Whether IAM's `StringLike` matches a text with a pattern that has no `?`.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
-            rest.char_indices()
-                .map(|(at, _)| at)
-                .chain([rest.len()])
-                .any(|at| matches(after, &rest[at..]))
-        }),
-    }
 }
 
 /// Returns the examples of a function's partition key in the test `keys_are_frozen`.

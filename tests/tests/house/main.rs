@@ -541,7 +541,7 @@ fn a_webhook_may_only_read_its_providers_secrets_and_write_to_queues() {
         let role = format!("{}Role", logical_name(&binary));
         let own = permissions.iter().filter(|granted| granted.role == role);
         let mut reads_secrets = false;
-        for Granted { actions, resource, .. } in own {
+        for Granted { actions, resource, condition, .. } in own {
             for action in actions {
                 match action.as_str() {
                     "secretsmanager:GetSecretValue" => {
@@ -551,6 +551,11 @@ fn a_webhook_may_only_read_its_providers_secrets_and_write_to_queues() {
                     }
                     "s3:PutObject" => {
                         assert_eq!(resource["!Sub"], "${Bucket.Arn}/bodies/*", "{role}");
+                    }
+                    "kms:Decrypt" => {
+                        let own = webhook.provider().as_str();
+                        let context = &condition["StringEquals"]["kms:EncryptionContext:provider"];
+                        assert_eq!(*context, serde_json::json!([own]), "{role}");
                     }
                     "dynamodb:GetItem" | "sqs:SendMessage" => {}
                     other => {

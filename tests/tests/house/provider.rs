@@ -344,6 +344,23 @@ impl Check<'_> {
                 self.add(file, place, line.clone());
             }
         }
+        if !has_media(self.provider) {
+            return;
+        }
+        // The API of integrations may use the items of all providers.
+        let policies = &self.stacks[MESSAGING]["Resources"]["ConsumerMediaRole"]["Properties"];
+        let policies = policies["Policies"].clone();
+        let (key, provider) =
+            (format!("T#*#CREDENTIALS#{}", self.provider), self.provider.as_str());
+        for (list, indent, line, value) in [
+            ("dynamodb:LeadingKeys", 22, format!("\"{key}\""), key.as_str()),
+            ("kms:EncryptionContext:provider", 22, provider.to_owned(), provider),
+        ] {
+            if !contains(&policies, &json!(value)) {
+                let place = format!("add to the list `{list}` of ConsumerMediaRole");
+                self.add(MESSAGING, place, format!("{}- {line}", " ".repeat(indent)));
+            }
+        }
     }
 
     /// A function's folder, its entries in generated lists, and its example events.
@@ -636,6 +653,8 @@ fn each_line_that_names_a_provider_elsewhere_is_required() {
     for (file, line) in [
         (MESSAGING, "              - !GetAtt OutboundInfobipQueue.Outputs.Arn"),
         (MESSAGING, "                  - !Sub \"${SecretsArn}/*/infobip*\""),
+        (MESSAGING, "                      - \"T#*#CREDENTIALS#infobip\""),
+        (MESSAGING, "                      - infobip"),
         (ACCOUNTS, "                  - !Sub \"${SecretsArn}/*/infobip*\""),
         (
             OPERATIONS,

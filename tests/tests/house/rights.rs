@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::requests::{Permission, Store, table_of};
 use crate::sources::{Call, block, calls, functions_of, is_word, source, words};
 use crate::{
-    DEAD_LETTERS, Granted, OUTBOUND_QUEUES, QUEUES, Template, each, function_folders, keys,
-    logical_name, names_in, read, secrets_of, text,
+    DEAD_LETTERS, Granted, OUTBOUND_QUEUES, QUEUES, Template, each, function_folders, logical_name,
+    names_in, read, secrets_of, text,
 };
 
 /// Permissions of ports on the bucket: trait, method, action and resource. Permissions on the table
@@ -47,20 +47,47 @@ const OF_DEAD_LETTERS: &[[&str; 3]] = &[
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html>
 const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 
-const READS: &[&str] = &["secretsmanager:GetSecretValue"];
-const WRITES: &[&str] = &[
-    "secretsmanager:GetSecretValue",
-    "secretsmanager:CreateSecret",
-    "secretsmanager:PutSecretValue",
-];
+/// Permissions on credentials: on secrets, on the items of the table, and on its key.
+struct OnCredentials {
+    secrets: &'static [&'static str],
+    items: &'static [&'static str],
+    key: &'static [&'static str],
+}
 
-/// Permissions of ports on secrets: trait, method, actions, and whether they are an automation's.
-const OF_THE_CREDENTIALS: &[(&str, &str, &[&str], bool)] = &[
+const READ_SECRET: &str = "secretsmanager:GetSecretValue";
+const READS: OnCredentials =
+    OnCredentials { secrets: &[READ_SECRET], items: &["dynamodb:GetItem"], key: &["kms:Decrypt"] };
+const WRITES: OnCredentials = OnCredentials {
+    secrets: &[
+        READ_SECRET,
+        "secretsmanager:CreateSecret",
+        "secretsmanager:DeleteSecret",
+        "secretsmanager:ListSecretVersionIds",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+    ],
+    items: &["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"],
+    key: &["kms:Decrypt", "kms:GenerateDataKey"],
+};
+
+/// Permissions of ports on credentials: trait, method, permissions, and whether they are an
+/// automation's.
+const OF_THE_CREDENTIALS: &[(&str, &str, OnCredentials, bool)] = &[
     ("CredentialReader", "credentials", READS, false),
+    ("CredentialReader", "stored_credentials", READS, false),
     ("CredentialReader", "signing_secrets", READS, true),
+    ("CredentialWriter", "check_write", WRITES, false),
     ("CredentialWriter", "store", WRITES, false),
     ("CredentialWriter", "add_signing_secret", WRITES, true),
 ];
+
+/// The table of credentials, and the key of its envelopes.
+const CREDENTIALS_TABLE: &str = "CredentialsTable.Outputs.Arn";
+const CREDENTIALS_KEY: &str = "CredentialsKey.Arn";
+/// Condition key with the provider whose credentials a data key is for.
+const CONTEXT_PROVIDER: &str = "kms:EncryptionContext:provider";
+/// Condition key that a request has if its data key is for an integration.
+const CONTEXT_INTEGRATION: &str = "kms:EncryptionContext:integration";
 
 /// Returns the names of the features.
 fn features() -> BTreeSet<String> {
@@ -364,7 +391,7 @@ impl Deployed<'_> {
 
     /// Returns all permissions it needs.
     fn needs(&self, store: &Store, large: &BTreeSet<String>) -> BTreeSet<Permission> {
-        let mut needs = BTreeSet::new();
+        let (mut needs, mut on_credentials) = (BTreeSet::new(), BTreeSet::new());
         let mut may = |action: &str, resource: &str| {
             needs.insert((action.to_owned(), resource.to_owned(), String::new()));
         };
@@ -382,16 +409,38 @@ impl Deployed<'_> {
             let needed = OF_THE_CREDENTIALS
                 .iter()
                 .filter(|(p, m, ..)| (*p, *m) == (port.as_str(), method.as_str()));
-            for (_, _, actions, automation) in needed {
-                let secrets: Vec<String> = if *automation {
-                    vec![secrets_of("automation")]
-                } else {
-                    self.providers().into_iter().map(|p| secrets_of(p.as_str())).collect()
-                };
-                for (action, secret) in
-                    secrets.iter().flat_map(|s| actions.iter().map(move |a| (a, s)))
-                {
-                    may(action, secret);
+            for (_, _, on, automation) in needed {
+                let providers = self.providers();
+                let (secrets, keys, contexts): (Vec<String>, Vec<String>, Vec<String>) =
+                    if *automation {
+                        let context = format!("{CONTEXT_PROVIDER}=automation");
+                        let secret = secrets_of("automation");
+                        (vec![secret], vec!["T#*#SIGNING".to_owned()], vec![context])
+                    } else {
+                        let names: Vec<_> = providers.iter().map(|one| one.as_str()).collect();
+                        let secrets = names.iter().map(|name| secrets_of(name)).collect();
+                        let is_every = providers.len() == Provider::ALL.len();
+                        let names = if is_every { vec!["*"] } else { names };
+                        let keys = names.iter().map(|name| format!("T#*#CREDENTIALS#{name}"));
+                        let context = |name: &&str| match *name {
+                            "*" => CONTEXT_INTEGRATION.to_owned(),
+                            name => format!("{CONTEXT_PROVIDER}={name}"),
+                        };
+                        (secrets, keys.collect(), names.iter().map(context).collect())
+                    };
+                let empty = vec![String::new()];
+                for (actions, resources, patterns) in [
+                    (on.secrets, secrets, empty),
+                    (on.items, vec![CREDENTIALS_TABLE.to_owned()], keys),
+                    (on.key, vec![CREDENTIALS_KEY.to_owned()], contexts),
+                ] {
+                    for (action, resource) in
+                        actions.iter().flat_map(|a| resources.iter().map(move |r| (a, r)))
+                    {
+                        on_credentials.extend(patterns.iter().map(|pattern| {
+                            ((*action).to_owned(), resource.clone(), pattern.clone())
+                        }));
+                    }
                 }
             }
         }
@@ -435,8 +484,9 @@ impl Deployed<'_> {
             }
         }
         if let Some(secret) = self.variables().get("ADMIN_KEY_SECRET_ARN") {
-            may(READS[0], text(&secret["!GetAtt"]));
+            may(READ_SECRET, text(&secret["!GetAtt"]));
         }
+        needs.extend(on_credentials);
         needs.extend(calls.iter().flat_map(|(port, method)| store.permissions(port, method)));
         needs
     }
@@ -622,6 +672,9 @@ fn every_function_has_exactly_the_permissions_it_needs() {
         let others = [
             ("BUCKET_NAME", "${Bucket.Arn}"),
             ("SECRETS_PREFIX", "secret:switchboard/"),
+            ("CREDENTIAL_STORE", "secret:switchboard/"),
+            ("CREDENTIALS_TABLE_NAME", CREDENTIALS_TABLE),
+            ("CREDENTIALS_KEY_ARN", CREDENTIALS_KEY),
             ("OUTBOUND_QUEUE_PREFIX", OUTBOUND_QUEUES),
         ];
         let others = others.map(|(variable, part)| (variable.to_owned(), part.to_owned()));
@@ -645,11 +698,20 @@ fn every_function_has_exactly_the_permissions_it_needs() {
     );
 }
 
-/// Returns the partition keys to which the condition of a statement limits it; one empty pattern if
-/// there is no condition.
+/// Returns the partition keys or encryption contexts to which the condition of a statement limits it;
+/// one empty pattern if there is no condition.
 fn patterns_of(role: &str, condition: &Value) -> Vec<String> {
     if condition.is_null() {
         return vec![String::new()];
+    }
+    if *condition == json!({"Null": {CONTEXT_INTEGRATION: "false"}}) {
+        return vec![CONTEXT_INTEGRATION.to_owned()];
+    }
+    let providers = &condition["StringEquals"][CONTEXT_PROVIDER];
+    if !providers.is_null() {
+        assert_eq!(*condition, json!({"StringEquals": {CONTEXT_PROVIDER: providers}}), "{role}");
+        let providers = each(providers).into_iter();
+        return providers.map(|name| format!("{CONTEXT_PROVIDER}={}", text(name))).collect();
     }
     let patterns = &condition["ForAllValues:StringLike"][LEADING_KEYS];
     // `ForAllValues` holds for a request without the condition key, so that must be excluded.
@@ -702,7 +764,7 @@ fn only_the_authorizer_reads_an_api_key_and_only_the_api_of_tenants_writes_one()
         for action in tables {
             let patterns = patterns_of(&role, condition);
             assert!(!patterns.contains(&String::new()), "{role}: {action} for every key");
-            if patterns.iter().any(|pattern| keys::matches(pattern, key)) {
+            if patterns.iter().any(|pattern| templates::matches(pattern, key)) {
                 users.entry(role.clone()).or_default().insert(action);
             }
         }

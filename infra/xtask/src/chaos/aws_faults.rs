@@ -11,10 +11,11 @@ pub(crate) enum Service {
     Sqs,
     S3,
     Secrets,
+    Kms,
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::DynamoDb, Self::Sqs, Self::S3, Self::Secrets];
+    const ALL: [Self; 5] = [Self::DynamoDb, Self::Sqs, Self::S3, Self::Secrets, Self::Kms];
 
     /// Returns the service of a request by its `X-Amz-Target` header. Only S3 has none.
     pub(crate) fn of(target: Option<&str>) -> Self {
@@ -22,6 +23,7 @@ impl Service {
             Some("DynamoDB") => Self::DynamoDb,
             Some("AmazonSQS") => Self::Sqs,
             Some("secretsmanager") => Self::Secrets,
+            Some("TrentService") => Self::Kms,
             _ => Self::S3,
         }
     }
@@ -34,6 +36,7 @@ impl fmt::Display for Service {
             Self::Sqs => "SQS",
             Self::S3 => "S3",
             Self::Secrets => "Secrets Manager",
+            Self::Kms => "KMS",
         })
     }
 }
@@ -161,8 +164,9 @@ pub(crate) fn refusal(service: Service, kind: Kind, wording: u64) -> Refusal {
         (Service::Sqs, false, _) => ("500 Internal Server Error", "InternalFailure"),
         (Service::S3, true, _) => ("503 Slow Down", "SlowDown"),
         (Service::S3, false, true) => ("500 Internal Server Error", "InternalError"),
-        (Service::Secrets, true, _) => ("400 Bad Request", "ThrottlingException"),
+        (Service::Secrets | Service::Kms, true, _) => ("400 Bad Request", "ThrottlingException"),
         (Service::Secrets, false, _) => ("500 Internal Server Error", "InternalServiceError"),
+        (Service::Kms, false, _) => ("500 Internal Server Error", "KMSInternalException"),
     };
     let text = "Injected by the fault proxy.";
     if service == Service::S3 {
@@ -185,6 +189,7 @@ mod tests {
         assert_eq!(Service::of(Some("DynamoDB_20120810.PutItem")), Service::DynamoDb);
         assert_eq!(Service::of(Some("AmazonSQS.SendMessageBatch")), Service::Sqs);
         assert_eq!(Service::of(Some("secretsmanager.GetSecretValue")), Service::Secrets);
+        assert_eq!(Service::of(Some("TrentService.Decrypt")), Service::Kms);
         assert_eq!(Service::of(None), Service::S3);
     }
 

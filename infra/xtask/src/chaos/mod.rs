@@ -153,8 +153,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         format!("local-chaos-{}", options.port_offset)
     };
-    let hub =
-        Hub::named(&name, options.port_offset, false)?.behind_proxy().already_built(options.built);
+    let hub = Hub::named(&name, options.port_offset, false)?
+        .behind_proxy()
+        .already_built(options.built)
+        // So that KMS can fail, too.
+        .with_parameter("CredentialStore=table");
     if hub.is_running() {
         println!("Stopping the hub of an earlier run.");
         hub.stop()?;

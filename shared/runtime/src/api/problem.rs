@@ -1,5 +1,6 @@
 //! API errors as problem details: <https://www.rfc-editor.org/rfc/rfc9457>.
 
+use domain::Fault;
 use domain::ports::PortError;
 use domain::sender::SendError;
 use domain::tenant::Scope;
@@ -186,6 +187,15 @@ impl Problem {
 
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
+        if let Fault::RateLimited { retry_after } = error.fault {
+            let detail = format!("{error}: try again in {} seconds", retry_after.as_secs().max(1));
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Self::new(status, "rate_limited", "Too many requests", detail);
+        }
+        if error.fault == Fault::Permanent {
+            let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The request is not valid");
+            return Self::new(status, "invalid", title, error.to_string());
+        }
         let title = "The hub is temporarily unavailable";
         let detail = format!("{error}: nothing is lost; try again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)

@@ -37,6 +37,8 @@ pub enum Service {
     S3,
     /// AWS Secrets Manager.
     SecretsManager,
+    /// AWS KMS.
+    Kms,
 }
 
 impl Service {
@@ -48,6 +50,7 @@ impl Service {
             Self::Sqs => "SQS",
             Self::S3 => "S3",
             Self::SecretsManager => "SecretsManager",
+            Self::Kms => "KMS",
         }
     }
 }
@@ -86,6 +89,7 @@ impl AwsRequest {
                 "dynamodb" => Service::DynamoDb,
                 "sqs" => Service::Sqs,
                 "secretsmanager" => Service::SecretsManager,
+                "kms" => Service::Kms,
                 _ => return Err(format!("{host} is not simulated")),
             };
             let (operation, path) = (operation.to_owned(), String::new());

@@ -1,4 +1,4 @@
-//! A model of AWS: DynamoDB, SQS, S3 and Secrets Manager as state machines.
+//! A model of AWS: DynamoDB, SQS, S3, Secrets Manager and KMS as state machines.
 //!
 //! A call takes a request in its wire format, and the time. The services do no I/O, and have no
 //! clock and no random number generator: the same calls give the same answers. The model covers
@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod dynamo;
+pub mod kms;
 pub mod s3;
 pub mod secrets;
 pub mod sqs;
@@ -24,6 +25,13 @@ pub struct Cloud {
     pub s3: s3::S3,
     /// Secrets: Secrets Manager.
     pub secrets: secrets::Secrets,
+    /// Encryption keys: KMS.
+    pub kms: kms::Kms,
+}
+
+/// Returns the text field `name` of a request.
+fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str)
 }
 
 /// An error of AWS.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Refusal;
+use super::{Refusal, text};
 
 /// Largest size of a secret in bytes.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
@@ -72,7 +72,9 @@ impl Secrets {
             "DeleteSecret" => self.delete(body, now_ms),
             "DescribeSecret" => self.describe(body),
             "GetSecretValue" => self.get(body),
+            "ListSecretVersionIds" => self.list_versions(body),
             "PutSecretValue" => self.put(body, now_ms),
+            "UpdateSecretVersionStage" => self.move_label(body),
             _ => Err(Refusal::new(
                 "UnknownOperationException",
                 format!("the model of Secrets Manager has no {operation}"),
@@ -202,6 +204,37 @@ impl Secrets {
         }))
     }
 
+    /// Lists the versions, in one page.
+    fn list_versions(&mut self, body: &Value) -> Result<Value, Refusal> {
+        only(body, &["SecretId", "IncludeDeprecated", "NextToken"])?;
+        let with_deprecated = body.get("IncludeDeprecated").and_then(Value::as_bool) == Some(true);
+        let (name, secret) = self.find(body)?;
+        let versions = secret.versions.iter().filter_map(|(id, version)| {
+            let stages = secret.stages(id);
+            let date = seconds(version.created_ms);
+            (with_deprecated || !stages.is_empty())
+                .then(|| json!({"VersionId": id, "VersionStages": stages, "CreatedDate": date}))
+        });
+        let versions: Vec<Value> = versions.collect();
+        Ok(json!({"ARN": secret.arn, "Name": name, "Versions": versions}))
+    }
+
+    /// Removes the label of the previous version; moves of labels are not modelled.
+    fn move_label(&mut self, body: &Value) -> Result<Value, Refusal> {
+        only(body, &["SecretId", "VersionStage", "RemoveFromVersionId"])?;
+        let (name, secret) = self.usable(body)?;
+        let from =
+            text(body, "RemoveFromVersionId").ok_or_else(|| missing("removeFromVersionId"))?;
+        let label = text(body, "VersionStage").unwrap_or_default();
+        if label != PREVIOUS || secret.previous.as_deref() != Some(from) {
+            // AWSCURRENT can only be moved to another version.
+            let reason = format!("The staging label {label} isn't attached to version {from}.");
+            return Err(Refusal::new("InvalidParameterException", reason));
+        }
+        secret.previous = None;
+        Ok(json!({"ARN": secret.arn, "Name": name}))
+    }
+
     fn describe(&mut self, body: &Value) -> Result<Value, Refusal> {
         only(body, &["SecretId"])?;
         let (name, secret) = self.find(body)?;
@@ -301,10 +334,6 @@ impl Secret {
         }
         Ok(())
     }
-}
-
-fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
-    body.get(name).and_then(Value::as_str)
 }
 
 fn secret_string(body: &Value) -> Result<&str, Refusal> {

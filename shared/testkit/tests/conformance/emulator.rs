@@ -53,6 +53,7 @@ impl Service {
             Self::Dynamo => ("dynamodb", "DynamoDB_20120810", "1.0"),
             Self::Sqs => ("sqs", "AmazonSQS", "1.0"),
             Self::Secrets => ("secretsmanager", "secretsmanager", "1.1"),
+            Self::Kms => ("kms", "TrentService", "1.1"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::cloud::Refusal;
 use testkit::cloud::dynamo::Dynamo;
+use testkit::cloud::kms::Kms;
 use testkit::cloud::s3::{Object, S3};
 use testkit::cloud::secrets::Secrets;
 use testkit::cloud::sqs::{NoChaos, Sqs};
@@ -19,6 +20,8 @@ pub(crate) enum Service {
     Sqs,
     /// Secrets Manager.
     Secrets,
+    /// KMS.
+    Kms,
 }
 
 /// The model or the local cloud.
@@ -94,6 +97,7 @@ pub(crate) struct Model {
     dynamo: RefCell<Dynamo>,
     sqs: RefCell<Sqs>,
     secrets: RefCell<Secrets>,
+    kms: RefCell<Kms>,
     s3: RefCell<S3>,
 }
 
@@ -106,6 +110,7 @@ impl Model {
             dynamo: RefCell::default(),
             sqs: RefCell::default(),
             secrets: RefCell::default(),
+            kms: RefCell::default(),
             s3: RefCell::default(),
         }
     }
@@ -118,6 +123,7 @@ impl Endpoint for Model {
             Service::Dynamo => self.dynamo.borrow_mut().call(operation, body, now_ms),
             Service::Sqs => self.sqs.borrow_mut().call(operation, body, now_ms, &mut NoChaos),
             Service::Secrets => self.secrets.borrow_mut().call(operation, body, now_ms),
+            Service::Kms => self.kms.borrow_mut().call(operation, body),
         }
     }
 

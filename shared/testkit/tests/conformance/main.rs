@@ -12,6 +12,7 @@ mod dynamo;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod endpoint;
+mod kms;
 mod s3;
 mod secrets;
 mod sqs;

@@ -155,6 +155,57 @@ fn a_text_has_at_most_64_kibibytes(cloud: &dyn Endpoint) {
     assert_eq!(read(cloud, &name).len(), 65_536);
 }
 
+/// Creates a secret with three versions. Returns its name and the ids of the versions.
+#[track_caller]
+fn create_versions(cloud: &dyn Endpoint) -> (String, Vec<Value>) {
+    let (name, created) = create(cloud, "first");
+    let mut ids = vec![created["VersionId"].clone()];
+    for text in ["second", "third"] {
+        let asked = json!({"SecretId": name, "SecretString": text});
+        ids.push(ask(cloud, "PutSecretValue", &asked).unwrap()["VersionId"].clone());
+    }
+    (name, ids)
+}
+
+/// Lists the versions of a secret, in the order of `ids`.
+#[track_caller]
+fn list(cloud: &dyn Endpoint, name: &str, ids: &[Value], deprecated: bool) -> Vec<Value> {
+    let asked = json!({"SecretId": name, "IncludeDeprecated": deprecated});
+    let answer = ask(cloud, "ListSecretVersionIds", &asked).unwrap();
+    let versions = answer["Versions"].as_array().unwrap();
+    assert!(versions.iter().all(|version| version["CreatedDate"].is_number()), "{answer}");
+    let mut found: Vec<Value> =
+        versions.iter().map(|version| version["VersionId"].clone()).collect();
+    found.sort_by_key(|id| ids.iter().position(|known| known == id));
+    found
+}
+
+fn the_versions_of_a_secret_are_listed_with_their_dates(cloud: &dyn Endpoint) {
+    let (name, ids) = create_versions(cloud);
+    assert_eq!(list(cloud, &name, &ids, true), ids);
+    let missing = ask(cloud, "ListSecretVersionIds", &json!({"SecretId": cloud.fresh_name()}));
+    assert_eq!(code(missing), "ResourceNotFoundException");
+}
+
+fn versions_without_a_label_are_listed_on_request_only(cloud: &dyn Endpoint) {
+    let (name, ids) = create_versions(cloud);
+    assert_eq!(list(cloud, &name, &ids, false), ids[1..]);
+}
+
+fn the_label_of_the_previous_version_can_be_removed(cloud: &dyn Endpoint) {
+    let (name, created) = create(cloud, "first");
+    ask(cloud, "PutSecretValue", &json!({"SecretId": name, "SecretString": "second"})).unwrap();
+    let asked = json!({"SecretId": name, "VersionStage": "AWSPREVIOUS",
+                       "RemoveFromVersionId": created["VersionId"]});
+    ask(cloud, "UpdateSecretVersionStage", &asked).unwrap();
+    let previous = json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"});
+    let read_previous = ask(cloud, "GetSecretValue", &previous);
+    assert_eq!(code(read_previous), "ResourceNotFoundException");
+    assert_eq!(read(cloud, &name), "second");
+    let again = ask(cloud, "UpdateSecretVersionStage", &asked);
+    assert_eq!(code(again), "InvalidParameterException");
+}
+
 /// A link to the API reference.
 macro_rules! reference {
     ($page:literal) => {
@@ -163,6 +214,15 @@ macro_rules! reference {
 }
 
 const KNOWN_DIFFERENCES: &[Difference] = &[
+    Difference {
+        case: "the_versions_of_a_secret_are_listed_with_their_dates",
+        source: reference!("API_PutSecretValue.html"),
+        // A version without a label is removed at once.
+        instead: |cloud| {
+            let (name, ids) = create_versions(cloud);
+            assert_eq!(list(cloud, &name, &ids, true), ids[1..]);
+        },
+    },
     Difference {
         case: "a_repeated_write_changes_nothing",
         source: reference!("API_PutSecretValue.html"),
@@ -235,4 +295,7 @@ cases! {
     the_name_of_a_deleted_secret_is_reserved,
     a_secret_can_be_deleted_without_a_recovery_window,
     a_text_has_at_most_64_kibibytes,
+    the_versions_of_a_secret_are_listed_with_their_dates,
+    versions_without_a_label_are_listed_on_request_only,
+    the_label_of_the_previous_version_can_be_removed,
 }

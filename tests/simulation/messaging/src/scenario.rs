@@ -284,7 +284,8 @@ pub fn random_scenario(seed: u64) -> Scenario {
     steps.sort_by_key(|step| step.at);
     let mut outages = Vec::new();
     if rng.below(5) == 0 {
-        let services = [Service::DynamoDb, Service::Sqs, Service::S3, Service::SecretsManager];
+        let services =
+            [Service::DynamoDb, Service::Sqs, Service::S3, Service::SecretsManager, Service::Kms];
         let service = rng.pick(&services).copied().unwrap_or(Service::Sqs);
         let from = time::START + Duration::from_millis(rng.below(length_ms));
         let until = from + Duration::from_millis(rng.below(400_000));

@@ -148,5 +148,5 @@ pub fn resource<E: AwsEnv>(kit: &Kit<E>) -> Result<Audit, Error> {
 /// # Errors
 /// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
-    runtime::api::run(resource, async |resource| resource.store.prewarm().await)
+    crate::rate_limit::serve(resource, async |resource| resource.store.prewarm().await)
 }

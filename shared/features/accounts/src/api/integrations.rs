@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use domain::circuit::Breaker;
 use domain::integration::{FieldError, MAX_CREDENTIAL_BYTES, Settings};
-use domain::ports::{Clock, CredentialReader, CredentialWriter, Freshness, Rng};
+use domain::ports::{
+    ChangedBy, Clock, CredentialReader, CredentialWriter, Freshness, Rng, StoredCredentials,
+};
 use domain::sender::{AnswerReader, SendError};
 use domain::tenant::Scope;
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
@@ -403,16 +405,7 @@ impl<E: Env> Resource for Integrations<E> {
             Operation::Update => self.change(request, params).await,
             Operation::Delete => {
                 let integration = self.find(request, params, Scope::Admin).await?;
-                let credentials =
-                    self.credential_store.credentials(&integration, Freshness::Fresh).await?;
-                let paths = path_secrets(integration.provider, &credentials);
-                let remove = async {
-                    let change = Change::integration_deleted(&integration);
-                    let audit = self.audit(request, &integration.tenant, change)?;
-                    self.store.delete_integration(&integration, &paths, &audit).await?;
-                    Ok(self.credential_store.store(&integration, None).await?)
-                };
-                self.locked(&integration, remove).await?;
+                self.locked(&integration, self.delete_locked(request, integration.id)).await?;
                 Ok(ApiReply::empty())
             }
             Operation::Verify => {
@@ -578,6 +571,7 @@ impl<E: Env> Integrations<E> {
         let change = Change::integration_created(&integration);
         let audit = self.audit(request, &integration.tenant, change)?;
         let write = async {
+            self.check_write(request, &integration, &credentials).await?;
             // Write the credentials first, so that an integration is usable once it can be found.
             self.credential_store.store(&integration, Some(&credentials)).await?;
             let paths = path_secrets(integration.provider, &credentials);
@@ -590,6 +584,18 @@ impl<E: Env> Integrations<E> {
         };
         self.locked(&integration, write).await?;
         Ok(SavedIntegration { integration, generated })
+    }
+
+    /// Checks that the request may replace the credentials of an integration now.
+    async fn check_write(
+        &self,
+        request: &ApiRequest,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<(), Problem> {
+        let is_operator = request.principal(Scope::Admin)?.tenant.is_platform();
+        let changed_by = if is_operator { ChangedBy::Operator } else { ChangedBy::Tenant };
+        Ok(self.credential_store.check_write(integration, credentials, changed_by).await?)
     }
 
     /// Generates the credential that the hub can generate, if it is absent.
@@ -738,6 +744,34 @@ impl<E: Env> Integrations<E> {
         Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail))
     }
 
+    /// Deletes an integration: its webhook paths, its credentials, then itself. If a step fails, the
+    /// request can be repeated, and no credentials are left of an integration that is gone.
+    async fn delete_locked(&self, request: &ApiRequest, id: IntegrationId) -> Result<(), Problem> {
+        // Read it again now that the lock is held.
+        let integration = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
+        let paths = match self.credential_store.stored_credentials(&integration).await? {
+            StoredCredentials::Readable(credentials) => {
+                path_secrets(integration.provider, &credentials)
+            }
+            StoredCredentials::Unreadable(reason) => {
+                tracing::warn!(integration = %id, reason, "webhook paths stay taken");
+                Vec::new()
+            }
+        };
+        let change = Change::of_integration(Action::IntegrationDeletionRequested, id);
+        let requested = self.audit(request, &integration.tenant, change)?;
+        // The paths are known only while there are credentials.
+        let replaced = Some((&integration, paths.as_slice()));
+        let claimed = self.store.put_integration(&integration, &[], replaced, &requested).await?;
+        if claimed == AccountClaim::Taken {
+            return Err(account_taken(&integration));
+        }
+        self.credential_store.store(&integration, None).await?;
+        let change = Change::integration_deleted(&integration);
+        let deleted = self.audit(request, &integration.tenant, change)?;
+        Ok(self.store.delete_integration(&integration, &[], &deleted).await?)
+    }
+
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
         let before = self.find(request, params, Scope::Admin).await?;
         let changed = self.update(request, &before, request.read()?).await?;
@@ -766,10 +800,16 @@ impl<E: Env> Integrations<E> {
     ) -> Result<SavedIntegration, Problem> {
         // Read it again now that the lock is held.
         let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
-        let old = self.credential_store.credentials(&before, Freshness::Fresh).await?;
         let provider = before.provider;
         let new = self::credentials(provider, input.credentials)?;
         let given = names(&new);
+        let (old, is_readable) = match self.credential_store.stored_credentials(&before).await? {
+            StoredCredentials::Readable(old) => (old, true),
+            StoredCredentials::Unreadable(reason) => {
+                check_all_given(&before, &given, reason)?;
+                (Credentials::default(), false)
+            }
+        };
         let settings = match input.settings {
             Some(settings) => self::settings(provider, &settings)?,
             None => before.settings.clone(),
@@ -836,34 +876,73 @@ impl<E: Env> Integrations<E> {
         if integration.account != before.account || takes_over {
             self.check_account(request, &integration, &credentials).await?;
         }
-        let (paths, old_paths) =
-            (path_secrets(provider, &credentials), path_secrets(provider, &old));
-        let replaced = Some((&before, old_paths.as_slice()));
-        let change = Change::integration_updated(&before, &integration);
-        let audit = self.audit(request, &integration.tenant, change)?;
-        let put = self.store.put_integration(&integration, &paths, replaced, &audit);
+        let replacement = Replacement {
+            before: &before,
+            old: is_readable.then_some(&old),
+            after: &integration,
+            new: &credentials,
+        };
+        self.replace(request, requested_by, replacement).await?;
+        Ok(SavedIntegration { integration, generated })
+    }
+
+    /// Stores a changed integration and its credentials.
+    async fn replace(
+        &self,
+        request: &ApiRequest,
+        requested_by: RequestedBy,
+        Replacement { before, old, after, new }: Replacement<'_>,
+    ) -> Result<(), Problem> {
+        let paths = path_secrets(after.provider, new);
+        let old_paths = old.map(|old| path_secrets(after.provider, old)).unwrap_or_default();
+        let replaced = Some((before, old_paths.as_slice()));
+        let change = Change::integration_updated(before, after);
+        let audit = self.audit(request, &after.tenant, change)?;
+        let is_changed = old.is_none_or(|old| !new.same_as(old));
+        if is_changed {
+            self.check_write(request, after, new).await?;
+        }
+        let requested = Action::IntegrationUpdateRequested;
         if requested_by == RequestedBy::Tenant {
-            if !credentials.same_as(&old) {
+            if is_changed {
                 // The credentials are changed outside of the transaction: record that first.
-                self.record(request, &before, Action::IntegrationUpdateRequested).await?;
+                self.record(request, before, requested).await?;
             }
             // Write the credentials first: a crash in between then never leaves the operator's
             // credentials in use for the tenant's target. The tenant's credentials with the
             // operator's target do no harm.
-            self.credential_store.store(&integration, Some(&credentials)).await?;
-            if put.await? == AccountClaim::Taken {
-                self.credential_store.store(&before, Some(&old)).await?;
-                return Err(account_taken(&integration));
+            self.credential_store.store(after, Some(new)).await?;
+            let claimed = self.store.put_integration(after, &paths, replaced, &audit).await?;
+            if claimed == AccountClaim::Taken {
+                if let Some(old) = old {
+                    self.credential_store.store(before, Some(old)).await?;
+                }
+                return Err(account_taken(after));
             }
-        } else {
-            // Write the integration first: credentials are recorded as the operator's before they
-            // are stored.
-            if put.await? == AccountClaim::Taken {
-                return Err(account_taken(&integration));
-            }
-            self.credential_store.store(&integration, Some(&credentials)).await?;
+            return Ok(());
         }
-        Ok(SavedIntegration { integration, generated })
+        if !is_changed {
+            let claimed = self.store.put_integration(after, &paths, replaced, &audit).await?;
+            if claimed == AccountClaim::Taken {
+                return Err(account_taken(after));
+            }
+            // Moves them, if another place was set.
+            return Ok(self.credential_store.store(after, Some(new)).await?);
+        }
+        // Write the integration first: credentials are recorded as the operator's before they are
+        // stored. It has the time of the change only once they are: a crash in between leaves the
+        // old credentials in use.
+        let first = Integration { credentials_at: before.credentials_at, ..after.clone() };
+        let change = Change::of_integration(requested, after.id);
+        let first_audit = self.audit(request, &after.tenant, change)?;
+        let claimed = self.store.put_integration(&first, &paths, replaced, &first_audit).await?;
+        if claimed == AccountClaim::Taken {
+            return Err(account_taken(after));
+        }
+        self.credential_store.store(after, Some(new)).await?;
+        let replaced = Some((&first, paths.as_slice()));
+        self.store.put_integration(after, &paths, replaced, &audit).await?;
+        Ok(())
     }
 
     /// Sends one request to the provider and returns the response.
@@ -889,6 +968,16 @@ impl<E: Env> Integrations<E> {
         };
         response.await.map_err(|error| Problem::of_provider(&error))
     }
+}
+
+/// A change of an integration and its credentials.
+#[derive(Clone, Copy)]
+struct Replacement<'a> {
+    before: &'a Integration,
+    /// `None` if they cannot be read.
+    old: Option<&'a Credentials>,
+    after: &'a Integration,
+    new: &'a Credentials,
 }
 
 /// A request to the provider about an integration's account.
@@ -936,6 +1025,25 @@ fn shown_once(credentials: &Credentials) -> Option<Generated> {
     };
     let shown: Generated = names(credentials).iter().filter_map(first).collect();
     (!shown.is_empty()).then_some(shown)
+}
+
+/// Checks that a request replaces all credentials of an integration, because those that are stored
+/// cannot be read.
+///
+/// # Errors
+/// 409 `credentials_unreadable` if it does not.
+fn check_all_given(
+    integration: &Integration,
+    given: &[String],
+    reason: &str,
+) -> Result<(), Problem> {
+    let mut missing: Vec<String> = integration.hints.clone().into_keys().collect();
+    missing.retain(|name| !given.contains(name));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("{reason}. Also send {}", missing.join(", "));
+    Err(Problem::conflict("credentials", "credentials_unreadable", detail))
 }
 
 fn account_taken(integration: &Integration) -> Problem {

@@ -144,6 +144,9 @@ pub enum Action {
     IntegrationUpdateRequested,
     /// An integration was updated.
     IntegrationUpdated,
+    /// The deletion of an integration was requested, which deletes its credentials first.
+    /// `integration.deleted` follows if it was made completely.
+    IntegrationDeletionRequested,
     /// An integration was deleted.
     IntegrationDeleted,
     /// The registration of an account with its provider was requested. `integration.registered`
@@ -159,7 +162,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TenantCreated,
         Self::ApiKeyCreated,
         Self::ApiKeyRevoked,
@@ -169,6 +172,7 @@ impl Action {
         Self::IntegrationCreated,
         Self::IntegrationUpdateRequested,
         Self::IntegrationUpdated,
+        Self::IntegrationDeletionRequested,
         Self::IntegrationDeleted,
         Self::IntegrationRegistrationRequested,
         Self::IntegrationRegistered,
@@ -189,6 +193,7 @@ impl Action {
             Self::IntegrationCreated => "integration.created",
             Self::IntegrationUpdateRequested => "integration.update_requested",
             Self::IntegrationUpdated => "integration.updated",
+            Self::IntegrationDeletionRequested => "integration.deletion_requested",
             Self::IntegrationDeleted => "integration.deleted",
             Self::IntegrationRegistrationRequested => "integration.registration_requested",
             Self::IntegrationRegistered => "integration.registered",

@@ -8,7 +8,6 @@ use domain::ports::{CredentialReader, Directory, Freshness, MediaStore};
 use domain::sender::{MediaRequest, MediaSource, RefusalScope, SendError};
 use domain::task::MediaTask;
 use http::StatusCode;
-use jiff::Timestamp;
 use runtime::batch::{Failure, ReceiveContext, Worker};
 use runtime::{
     AwsEnv, CachedDirectory, Consumer, Env, Error, FeatureRepository, HttpClient, Kit, Network,
@@ -92,9 +91,7 @@ impl<E: Env> MediaFetcher<E> {
         let fetched = self.fetch_with(task, integration, Freshness::Cached).await;
         match fetched {
             Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
-                // Later than any cached copy.
-                let changed = Integration { credentials_at: Timestamp::MAX, ..integration.clone() };
-                self.fetch_with(task, &changed, Freshness::Fresh).await
+                self.fetch_with(task, integration, Freshness::Reread).await
             }
             fetched => fetched,
         }

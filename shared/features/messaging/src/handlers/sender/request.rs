@@ -3,7 +3,7 @@
 use domain::failpoint::{self, Failpoint};
 use domain::fault::Classify;
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
-use domain::ports::{Clock, CredentialReader, Freshness};
+use domain::ports::{CredentialReader, Freshness};
 use domain::sender::{Accepted, MessageSender, Outgoing, RefusalScope, SendError};
 use domain::task::SendTask;
 use http::StatusCode;
@@ -42,10 +42,7 @@ impl<E: Env> Sender<E> {
         let Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) = &sent else {
             return sent;
         };
-        // Assume a change right now: the cached directory entry may be minutes old.
-        let changed =
-            Integration { credentials_at: self.clock.now(), ..sender.integration.clone() };
-        let fresh = self.credential_store.credentials(&changed, Freshness::Fresh).await;
+        let fresh = self.credential_store.credentials(&sender.integration, Freshness::Reread).await;
         match fresh {
             Ok(fresh) if !fresh.same_as(&sender.credentials) => {
                 let sender = self.provider.sender(&sender.integration, &fresh)?;

@@ -1,6 +1,9 @@
-"""The condition key dynamodb:LeadingKeys, which MiniStack's evaluation of IAM does not know.
+"""Condition keys that MiniStack's evaluation of IAM does not know.
 
-On AWS, it has the partition keys that a request names in the table, or in the index, that is checked.
+`kms:EncryptionContext:<name>` has a value of the encryption context of a request to KMS.
+
+`dynamodb:LeadingKeys` has the partition keys that a request names in the table, or in the index, that is
+checked.
 MiniStack checks a batch once for each table and a transaction once for each item, as AWS does. The
 ARN that it checks is the only value that differs between these checks, so the keys are attached to it.
 """
@@ -43,7 +46,15 @@ def of_batch(requests):
 
 
 def patch(iam_actions, iam_evaluator):
-    """Makes MiniStack supply the condition key."""
+    """Makes MiniStack supply the condition keys."""
+    tags = iam_actions.request_tag_context
+
+    def with_encryption_context(service, action, body, *rest):
+        context = json.loads(body or b"{}").get("EncryptionContext", {}) if service == "kms" else {}
+        named = {f"kms:EncryptionContext:{name}": value for name, value in context.items()}
+        return tags(service, action, body, *rest) | named
+
+    iam_actions.request_tag_context = with_encryption_context
     resource_arns, transaction_checks = iam_actions.dynamodb_resource_arns, iam_actions.dynamodb_transaction_checks
     resolve = iam_evaluator._resolve_condition_key
 
