@@ -16,7 +16,7 @@ use crate::{
     hub::{Hub, Start},
     planted,
     process::{self, Background},
-    python, sdks, simulate, specs,
+    python, restore, sdks, simulate, specs,
     steps::Steps,
     tail, tools, workspace,
 };
@@ -77,6 +77,7 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
             return Ok(());
         }
         steps.step("end to end", || end_to_end(&built))?;
+        steps.step("restore drill", || restore::run(true))?;
         // Chaos mostly waits, so the CPU-bound steps run beside it.
         let chaos = Background::start("chaos", &CHAOS)?;
         steps.step("simulation", || simulate::sample(RUNS))?;

@@ -252,7 +252,7 @@ fn run(command: &Command) -> Result<()> {
             simulate::planted(simulate::Profile::Optimized, names)
         }
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),
-        Command::RestoreDrill => restore::run(),
+        Command::RestoreDrill => restore::run(false),
         Command::Test { fast } => check::run(*fast),
         Command::Nightly => check::nightly(),
         Command::Record { options } => record::run(options),

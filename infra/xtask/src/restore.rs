@@ -19,9 +19,9 @@ const WEBHOOKS: u32 = 20;
 /// Time within which an accepted event is recorded.
 const RECORDED: Duration = Duration::from_secs(30);
 
-/// Runs the drill on a hub of its own.
-pub(crate) fn run() -> Result<()> {
-    let hub = Hub::named("local-restore", PORT_OFFSET, false)?;
+/// Runs the drill on a hub of its own; if `built`, with binaries that are already built.
+pub(crate) fn run(built: bool) -> Result<()> {
+    let hub = Hub::named("local-restore", PORT_OFFSET, false)?.already_built(built);
     // The items of the table must be decrypted by the second stack.
     let hub = hub.with_parameter("CredentialStore=table");
     if hub.is_running() {

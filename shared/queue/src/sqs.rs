@@ -86,6 +86,9 @@ impl SqsQueue {
     /// Sends the records of a partition sequentially: a later record of a group must not overtake
     /// an earlier one.
     async fn send_in_order(&self, partition: Vec<Record>) -> PortResult<()> {
+        // Escape before the sizes are added up.
+        let escape = |record: Record| Record { body: escaped(record.body), ..record };
+        let partition = partition.into_iter().map(escape).collect();
         for batch in batches(partition, self.bucket.is_some()) {
             let entries = batch.into_iter().enumerate();
             let entries = entries.map(|(index, record)| self.entry(index, record));
@@ -107,7 +110,7 @@ impl SqsQueue {
             Some(bucket) if record.body.len() > CLAIM_CHECK_BYTES => {
                 Box::pin(bucket.put_claim_check(record.body)).await?
             }
-            _ => escaped(record.body),
+            _ => record.body,
         };
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(index.to_string())

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use accounts::model::automation::Automation;
-use accounts::recent_automations::RecentAutomations;
 use domain::Content;
 use domain::conversation::Conversation;
 use domain::event::InboundEvent;
@@ -24,7 +23,7 @@ use crate::env::TestEnv;
 pub(crate) fn worker(world: &World) -> Inbound<work::Repository, TestEnv> {
     Inbound {
         store: world.store.messages.clone(),
-        automations: RecentAutomations::new(world.store.accounts.clone(), world.clock.clone()),
+        accounts: world.store.accounts.clone(),
         jobs: world.store.jobs.clone(),
         bucket: world.bucket.clone(),
         automation: world.automation.clone(),

@@ -663,14 +663,13 @@ async fn ten_crashing_workers_complete_each_job_once_in_order() {
     let mut workers: Vec<_> = (0..WORKERS as u64).map(&spawn).collect();
     let rng = SeededRng::new(11);
     let (mut killed, mut turn) = (0, WORKERS as u64);
-    while observations.lock().unwrap().completed.values().map(Vec::len).sum::<usize>()
-        < customers * EACH
-    {
+    // Ask the table: a worker that is killed after its job was completed observes nothing.
+    while turn % 64 != 0 || world.store.jobs.has_unfinished(&world.acme).await.unwrap() {
         for _step in 0..4 {
             tokio::task::yield_now().await;
         }
         turn += 1;
-        assert!(turn < 1_000_000, "the workers did not finish");
+        assert!(turn < 100_000, "the workers did not finish");
         let one = usize::try_from(domain::ports::Rng::bits(&rng) % WORKERS as u128).unwrap();
         if workers[one].is_finished() {
             std::mem::replace(&mut workers[one], spawn(turn)).await.unwrap();
@@ -685,7 +684,13 @@ async fn ten_crashing_workers_complete_each_job_once_in_order() {
     }
     {
         let observations = observations.lock().unwrap();
-        assert_eq!(observations.completed, wanted);
+        let mut observed = 0;
+        for (conversation, completed) in &observations.completed {
+            let mut order = wanted[conversation].iter();
+            assert!(completed.iter().all(|job| order.any(|own| own == job)), "{completed:?}");
+            observed += completed.len();
+        }
+        assert!(observed + killed >= customers * EACH, "{observed} jobs were completed");
         assert!(killed >= 20, "only {killed} workers were killed");
         assert!(observations.assigned.len() > customers * EACH, "no job was leased twice");
     }

@@ -19,6 +19,9 @@ pub trait JobStats: Send + Sync {
         tenant: &TenantId,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<QueueStats>> + Send;
+
+    /// Returns whether the tenant has an unfinished job, read consistently.
+    fn has_unfinished(&self, tenant: &TenantId) -> impl Future<Output = PortResult<bool>> + Send;
 }
 
 /// Job reads.

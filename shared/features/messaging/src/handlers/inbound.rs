@@ -2,7 +2,7 @@
 //! the tenant or queues a job.
 
 use accounts::model::automation::Automation;
-use accounts::recent_automations::RecentAutomations;
+use accounts::ports::Automations;
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
@@ -33,7 +33,7 @@ pub struct Inbound<J, E: Env> {
     /// Messages and conversations.
     pub store: Repository,
     /// Automations of the tenants.
-    pub automations: RecentAutomations<accounts::Repository, E::Clock>,
+    pub accounts: accounts::Repository,
     /// Jobs for the tenants' workers.
     pub jobs: J,
     /// Archive of raw events, and storage for contents that are too large for the table.
@@ -93,7 +93,9 @@ impl<J: EnqueueJob, E: Env> Worker for Inbound<J, E> {
         }
         let (conversation, automation) = futures::join!(
             self.store.upsert_conversation(&conversation, context.now),
-            self.automations.automation(&event.tenant),
+            // Consistently: from an automation of a moment ago, a message could become a notification
+            // without an endpoint, or a job without a worker.
+            self.accounts.automation(&event.tenant),
         );
         let (conversation, automation) = (conversation?, automation?);
         let (dispatched, fetched) = futures::join!(
@@ -275,7 +277,7 @@ pub fn consumer<J: EnqueueJob + FeatureRepository, E: AwsEnv>(
     bucket.prepare();
     let worker = Inbound {
         store: kit.repository()?,
-        automations: RecentAutomations::new(kit.repository()?, kit.clock.clone()),
+        accounts: kit.repository()?,
         jobs: kit.repository()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
         // A media id is small and never needs the bucket.

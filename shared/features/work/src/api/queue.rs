@@ -33,9 +33,9 @@ use crate::waiting::{HeldSlot, Slot};
 
 /// Interval at which the queue is checked for a waiting worker.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Checks after a job was announced: one at once, and one when the jobs that were not announced,
-/// because another one was, are in the table.
-const CHECKS_OF_ANNOUNCED: u8 = 2;
+/// Checks after a job was announced: one at once, and two more, after which the jobs that were not
+/// announced, because another one was, are in the index.
+const CHECKS_OF_ANNOUNCED: u8 = 3;
 /// Further checks after a queue was found empty: a job may have moved from one list to the other
 /// while they were read.
 const CHECKS_OF_EMPTY: u8 = 1;

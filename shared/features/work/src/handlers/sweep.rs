@@ -42,6 +42,8 @@ pub async fn handle(repositories: &JobRepositories, clock: &impl Clock) -> PortR
         if stats.queued == 0
             && stats.processing == 0
             && !matches!(accounts.automation(tenant).await?, Automation::Pull(_))
+            // After the automation, and consistently: its last job may be a moment old.
+            && !jobs.has_unfinished(tenant).await?
         {
             accounts.stop_tracking(tenant).await?;
         }

@@ -42,6 +42,8 @@ const OFFER_LIMIT: i32 = 16;
 const CLAIM_ATTEMPTS: usize = 3;
 /// Maximum number of overdue jobs that a worker ends before it asks again.
 const MAX_OVERDUE: usize = 32;
+/// Attempts at announcing a job after conflicts at the counter.
+const ANNOUNCE_ATTEMPTS: u8 = 2;
 /// Attempts at a write that loses to a concurrent write.
 const WRITE_ATTEMPTS: u8 = 8;
 /// Number of conversation queues that a sweep reads from each shard of each list.
@@ -99,8 +101,9 @@ impl EnqueueJob for Repository {
             let writes = in_transaction(operation, writes)?;
             let Err(error) = self.table.write_all(writes).await else { return Ok(Recorded::New) };
             let reasons = cancellation_reasons(&error);
-            // After a conflict at the counter, another sandbox announces a job.
-            if announces && !matches!(reasons.get(COUNTER), Some(CancellationReason::Conflict)) {
+            // After several conflicts at the counter, other sandboxes announce jobs.
+            let is_conflict = matches!(reasons.get(COUNTER), Some(CancellationReason::Conflict));
+            if announces && !(is_conflict && round >= ANNOUNCE_ATTEMPTS) {
                 self.announcements.cancel(&job.tenant);
             }
             match reasons.first() {

@@ -55,13 +55,19 @@ impl JobStats for Repository {
     async fn stats(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueStats> {
         let operation = "read the job statistics";
         let (counts, held) = futures::try_join!(
-            self.counts(operation, tenant),
+            self.counts(operation, tenant, false),
             self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT)
         )?;
         let is_leased = |head: &QueuePosition| head.lease.is_some_and(|lease| lease.leased);
         let expired = held.iter().filter(|(_, head): &&Place| is_leased(head)).count();
         let stats = sum(&counts, now);
         Ok(stats.without_expired_leases(u64::try_from(expired).unwrap_or(u64::MAX)))
+    }
+
+    async fn has_unfinished(&self, tenant: &TenantId) -> PortResult<bool> {
+        let counts = self.counts("count the unfinished jobs", tenant, true).await?;
+        let stats = sum(&counts, Timestamp::MAX);
+        Ok(stats.queued + stats.processing > 0)
     }
 }
 
@@ -96,7 +102,12 @@ fn sum(counts: &[Item], now: Timestamp) -> QueueStats {
 
 impl Repository {
     /// Returns the counters of a tenant's jobs.
-    async fn counts(&self, operation: &'static str, tenant: &TenantId) -> PortResult<Vec<Item>> {
+    async fn counts(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        consistent: bool,
+    ) -> PortResult<Vec<Item>> {
         let stats = keys::stats_of(tenant);
         let partitions = stats.partitions().chain([keys::earlier_stats_of(tenant)]);
         let partitions: Vec<String> = partitions.collect();
@@ -106,6 +117,7 @@ impl Repository {
                 let query = self
                     .table
                     .query()
+                    .consistent_read(consistent)
                     .key_condition_expression("pk = :pk")
                     .expression_attribute_values(":pk", s(partition));
                 let answer = query.send().await.map_err(|error| failed(operation, &error))?;
