@@ -11,7 +11,7 @@ use domain::ports::{
 };
 use domain::{Fault, TenantId};
 use http::Method;
-use runtime::api::handle;
+use runtime::api::{Problem, handle};
 use runtime::{CredentialPlace, CredentialSettings, CredentialStore, Env};
 use secrecy::ExposeSecret;
 use table::Tables;
@@ -453,6 +453,9 @@ async fn a_secret_is_written_less_than_once_in_ten_minutes_sustained() {
                 let Fault::RateLimited { retry_after } = error.fault else { panic!("{error}") };
                 assert!(retry_after <= Duration::from_hours(24), "{retry_after:?}");
                 assert!(error.to_string().contains("60 times in 24 hours"), "{error}");
+                let problem = Problem::from(error);
+                assert_eq!(problem.status.as_u16(), 429);
+                assert_eq!(problem.retry_after, Some(retry_after.as_secs().max(1)));
                 // A part is reserved for the operator.
                 let operator = store.check_write(&integration, &new, ChangedBy::Operator).await;
                 assert!(operator.is_ok(), "minute {minute}");

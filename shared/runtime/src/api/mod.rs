@@ -443,8 +443,10 @@ fn api_request(request: Request, origin: gateway::Origin, configured: Option<&st
 }
 
 fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
-    let retry = reply.as_ref().is_err_and(|problem| {
-        problem.status == StatusCode::SERVICE_UNAVAILABLE || problem.code == "media_pending"
+    let retry_after = reply.as_ref().err().and_then(|problem| {
+        let is_short =
+            problem.status == StatusCode::SERVICE_UNAVAILABLE || problem.code == "media_pending";
+        problem.retry_after.or(is_short.then_some(2))
     });
     let (status, body, kind, location) = match reply {
         Ok(reply) => (reply.status, reply.body, "application/json", reply.location),
@@ -457,8 +459,8 @@ fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
     if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
     }
-    if retry {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    if let Some(seconds) = retry_after {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     response
 }

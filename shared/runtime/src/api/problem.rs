@@ -21,6 +21,8 @@ pub struct Problem {
     pub detail: String,
     /// Invalid field of the request.
     pub field: Option<String>,
+    /// Seconds after which the request may succeed: the response's `Retry-After`.
+    pub retry_after: Option<u64>,
 }
 
 /// Body of an error response.
@@ -46,7 +48,7 @@ impl Problem {
     /// Returns a problem without a field.
     #[must_use]
     pub fn new(status: StatusCode, code: &str, title: &'static str, detail: String) -> Self {
-        Self { status, code: code.to_owned(), title, detail, field: None }
+        Self { status, code: code.to_owned(), title, detail, field: None, retry_after: None }
     }
 
     /// Returns 422 for an invalid field.
@@ -188,9 +190,11 @@ impl Problem {
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
         if let Fault::RateLimited { retry_after } = error.fault {
-            let detail = format!("{error}: try again in {} seconds", retry_after.as_secs().max(1));
+            let seconds = retry_after.as_secs().max(1);
+            let detail = format!("{error}: try again in {seconds} seconds");
             let status = StatusCode::TOO_MANY_REQUESTS;
-            return Self::new(status, "rate_limited", "Too many requests", detail);
+            let problem = Self::new(status, "rate_limited", "Too many requests", detail);
+            return Self { retry_after: Some(seconds), ..problem };
         }
         if error.fault == Fault::Permanent {
             let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The request is not valid");

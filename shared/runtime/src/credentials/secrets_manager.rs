@@ -257,7 +257,8 @@ impl<C: Clock> SecretsManagerStore<C> {
         Ok(())
     }
 
-    /// Removes the label of the previous version. Secrets Manager deletes a version without labels.
+    /// Removes the label of the previous version: Secrets Manager deletes versions without labels in
+    /// the background.
     async fn unlabel(&self, name: &str, version: Option<String>) -> PortResult<()> {
         let request = self.client.update_secret_version_stage().secret_id(name);
         let request = request.version_stage(PREVIOUS).set_remove_from_version_id(version);
@@ -295,8 +296,9 @@ impl<C: Clock> SecretsManagerStore<C> {
         let oldest = written.get(written.len() - max).copied().unwrap_or(now);
         let free_at = oldest.saturating_add(WRITE_WINDOW).unwrap_or(Timestamp::MAX);
         let reason = format!(
-            "the credentials of a tenant at one provider can be changed {max} times in {} hours while they are in Secrets Manager; with CredentialStore=table, which the operator \
-             can set, there is no limit",
+            "the credentials of a tenant at one provider can be changed {max} times in {} hours \
+             while they are in Secrets Manager; with CredentialStore=table, which the operator can \
+             set, there is no limit",
             WRITE_WINDOW.as_secs() / 3600
         );
         let retry_after = free_at.duration_since(now).unsigned_abs();
