@@ -4,14 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use aws_types::SdkConfig;
 use domain::ports::Clock;
-use serde_json::Value;
 
-use crate::cloud::Cloud;
 use crate::cloud::client::{self, AwsEndpoint, AwsRequest, AwsResponse, ConnectorError, Service};
 use crate::cloud::dynamo::TableSchema;
-use crate::faults::yield_once;
-use crate::table::connection_error;
-use crate::{FakeClock, Faults, Side, lock};
+use crate::cloud::{Cloud, Refusal};
+use crate::table::{json_body, run_request};
+use crate::{FakeClock, Faults, lock};
 
 /// Secrets Manager, the table of credentials, and KMS with its key. Every request goes through its
 /// [`Faults`]. Clones share the services.
@@ -58,29 +56,20 @@ impl SimulatedSecrets {
 
 impl AwsEndpoint for SimulatedSecrets {
     async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
-        let AwsRequest { service, operation, body, .. } = &request;
-        let body: Value =
-            serde_json::from_slice(body).map_err(|error| ConnectorError::user(error.into()))?;
-        // Other tasks run before the request and before its response, as over a network.
-        yield_once().await;
-        let fault = self.faults.next(request.to_string());
-        if fault == Some(Side::Before) {
-            return Err(connection_error());
-        }
-        let now_ms = Clock::now(&self.clock).as_millisecond();
-        let answer = self.with(|cloud| match service {
-            Service::DynamoDb => Ok(cloud.dynamo.call(operation, &body, now_ms)),
-            Service::SecretsManager => Ok(cloud.secrets.call(operation, &body, now_ms)),
-            Service::Kms => Ok(cloud.kms.call(operation, &body)),
-            other => {
-                Err(ConnectorError::user(format!("{} has no part in this", other.name()).into()))
-            }
-        })?;
-        yield_once().await;
-        if fault == Some(Side::After) {
-            Err(connection_error())
-        } else {
-            Ok(AwsResponse::json(answer))
-        }
+        let AwsRequest { service, operation, .. } = &request;
+        let body = json_body(&request)?;
+        let call = || {
+            let now_ms = Clock::now(&self.clock).as_millisecond();
+            self.with(|cloud| match service {
+                Service::DynamoDb => cloud.dynamo.call(operation, &body, now_ms),
+                Service::SecretsManager => cloud.secrets.call(operation, &body, now_ms),
+                Service::Kms => cloud.kms.call(operation, &body),
+                other => {
+                    let reason = format!("{} holds no credentials", other.name());
+                    Err(Refusal::new("UnknownOperationException", reason))
+                }
+            })
+        };
+        run_request(&self.faults, request.to_string(), call).await
     }
 }

@@ -9,9 +9,8 @@ use serde_json::Value;
 use crate::cloud::Refusal;
 use crate::cloud::client::{self, AwsEndpoint, AwsRequest, AwsResponse, ConnectorError};
 use crate::cloud::sqs::{Message, NoChaos, QueueSettings, Sqs};
-use crate::faults::yield_once;
-use crate::table::connection_error;
-use crate::{FakeClock, Faults, Side, lock};
+use crate::table::{json_body, run_request};
+use crate::{FakeClock, Faults, lock};
 
 /// Fourteen days, the longest retention period, in seconds.
 const RETENTION_S: i64 = 1_209_600;
@@ -81,22 +80,8 @@ impl SimulatedQueues {
 
 impl AwsEndpoint for SimulatedQueues {
     async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
-        let AwsRequest { operation, body, .. } = &request;
-        let body: Value =
-            serde_json::from_slice(body).map_err(|error| ConnectorError::user(error.into()))?;
-        // Other tasks run before the request and before its response, as over a network.
-        yield_once().await;
-        let fault = self.faults.next(operation.clone());
-        if fault == Some(Side::Before) {
-            return Err(connection_error());
-        }
-        let now_ms = Clock::now(&self.clock).as_millisecond();
-        let answer = lock(&self.sqs).call(operation, &body, now_ms, &mut NoChaos);
-        yield_once().await;
-        if fault == Some(Side::After) {
-            Err(connection_error())
-        } else {
-            Ok(AwsResponse::json(answer))
-        }
+        let operation = &request.operation;
+        let body = json_body(&request)?;
+        run_request(&self.faults, operation.clone(), || self.request(operation, &body)).await
     }
 }

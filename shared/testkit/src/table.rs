@@ -7,6 +7,7 @@ use aws_types::SdkConfig;
 use domain::ports::Clock;
 use serde_json::Value;
 
+use crate::cloud::Refusal;
 use crate::cloud::client::{self, AwsEndpoint, AwsRequest, AwsResponse, ConnectorError};
 use crate::cloud::dynamo::{Dynamo, TableSchema};
 use crate::faults::yield_once;
@@ -65,33 +66,45 @@ impl AwsEndpoint for SimulatedTables {
     /// If `DynamoDB` would never accept the request, or the request is not modelled: no test may
     /// pass because of such an error.
     async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
-        let AwsRequest { operation, body, .. } = &request;
-        let body: Value =
-            serde_json::from_slice(body).map_err(|error| ConnectorError::user(error.into()))?;
-        // Other tasks run before the request and before its response, as over a network.
-        yield_once().await;
-        let fault = self.faults.next(format!("{operation} {}", item_keys(&body).join(", ")));
-        if fault == Some(Side::Before) {
-            return Err(connection_error());
-        }
-        let now_ms = Clock::now(&self.clock).as_millisecond();
-        let answer = self.with(|dynamo| dynamo.call(operation, &body, now_ms));
-        yield_once().await;
-        if let Err(refusal) = &answer {
-            let is_callers_error = ["NotModelled", "SerializationException", "ValidationException"]
-                .contains(&refusal.code.as_str());
-            assert!(!is_callers_error, "{operation}: {}: {}", refusal.code, refusal.message);
-        }
-        if fault == Some(Side::After) {
-            Err(connection_error())
-        } else {
-            Ok(AwsResponse::json(answer))
-        }
+        let operation = &request.operation;
+        let body = json_body(&request)?;
+        let what = format!("{operation} {}", item_keys(&body).join(", "));
+        let call = || {
+            let now_ms = Clock::now(&self.clock).as_millisecond();
+            let answer = self.with(|dynamo| dynamo.call(operation, &body, now_ms));
+            if let Err(refusal) = &answer {
+                let is_callers_error =
+                    ["NotModelled", "SerializationException", "ValidationException"]
+                        .contains(&refusal.code.as_str());
+                assert!(!is_callers_error, "{operation}: {}: {}", refusal.code, refusal.message);
+            }
+            answer
+        };
+        run_request(&self.faults, what, call).await
     }
 }
 
-pub(crate) fn connection_error() -> ConnectorError {
-    ConnectorError::io("injected fault".into())
+/// Reads the body of a request.
+pub(crate) fn json_body(request: &AwsRequest) -> Result<Value, ConnectorError> {
+    serde_json::from_slice(&request.body).map_err(|error| ConnectorError::user(error.into()))
+}
+
+/// Runs `call` as one request, which fails as `faults` plans.
+pub(crate) async fn run_request(
+    faults: &Faults,
+    what: String,
+    call: impl FnOnce() -> Result<Value, Refusal> + Send,
+) -> Result<AwsResponse, ConnectorError> {
+    let connection_error = || ConnectorError::io("injected fault".into());
+    // Other tasks run before the request and before its response, as over a network.
+    yield_once().await;
+    let fault = faults.next(what);
+    if fault == Some(Side::Before) {
+        return Err(connection_error());
+    }
+    let answer = call();
+    yield_once().await;
+    if fault == Some(Side::After) { Err(connection_error()) } else { Ok(AwsResponse::json(answer)) }
 }
 
 /// Returns the keys of the items that a request names; for a query, the values it searches for.

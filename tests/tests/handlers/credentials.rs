@@ -12,15 +12,14 @@ use domain::ports::{
 use domain::{Fault, TenantId};
 use http::Method;
 use runtime::api::{Problem, handle};
-use runtime::{CredentialPlace, CredentialSettings, CredentialStore, Env};
+use runtime::{CredentialPlace, CredentialSettings, CredentialStore};
 use secrecy::ExposeSecret;
 use table::Tables;
 use testkit::cloud::dynamo::{Attribute, Item, write_item};
-use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, Side, SimulatedSecrets, sample};
+use testkit::{FakeClock, Side, SimulatedSecrets, sample};
 
-use crate::addresses::FakeResolver;
 use crate::api::{Api, Owner, request};
-use crate::common::FakeReceiver;
+use crate::env::TestEnv;
 
 const NAME: &str = "WHATSAPP_ACCESS_TOKEN";
 const PREFIX: &str = "switchboard/hub";
@@ -578,20 +577,6 @@ async fn an_item_with_a_version_of_the_future_can_be_replaced() {
     }
 }
 
-/// Types of the API with the real credential store.
-struct ApiEnv;
-
-impl Env for ApiEnv {
-    type Clock = FakeClock;
-    type Rng = SeededRng;
-    type Queue = FakeQueue;
-    type Bucket = FakeBucket;
-    type Credentials = Store;
-    type HttpClient = Owner;
-    type WebhookClient = FakeReceiver;
-    type Resolver = FakeResolver;
-}
-
 #[tokio::test]
 async fn an_operators_change_that_fails_at_any_request_leaves_the_integration_usable() {
     let platform = TenantId::platform();
@@ -603,7 +588,7 @@ async fn an_operators_change_that_fails_at_any_request_leaves_the_integration_us
         for side in [Side::Before, Side::After] {
             for (number, in_services) in (1..12).flat_map(|n| [(n, true), (n, false)]) {
                 let (api, world) = (Api::new().await, World::new());
-                let resource = || Integrations::<ApiEnv> {
+                let resource = || Integrations::<TestEnv<Owner, Store>> {
                     store: api.store.accounts.clone(),
                     credential_store: world.store(place),
                     http_client: Owner("111"),

@@ -81,6 +81,18 @@ impl<C: Clock + Clone> CredentialStore<C> {
 }
 
 impl<C: Clock> CredentialStore<C> {
+    /// Returns what is in the place that is set or, if nothing can be read there, in the other one.
+    async fn first_of<T>(
+        &self,
+        secrets: impl Future<Output = PortResult<Found<T>>>,
+        table: impl Future<Output = PortResult<Found<T>>>,
+    ) -> PortResult<Found<T>> {
+        match self.place {
+            CredentialPlace::SecretsManager => secrets.await?.or_else(table).await,
+            CredentialPlace::Table => table.await?.or_else(secrets).await,
+        }
+    }
+
     async fn find(
         &self,
         integration: &Integration,
@@ -88,21 +100,14 @@ impl<C: Clock> CredentialStore<C> {
     ) -> PortResult<Found<Credentials>> {
         let secrets = self.secrets.credentials(integration, freshness);
         let table = self.table.credentials(integration, freshness);
-        match self.place {
-            CredentialPlace::SecretsManager => secrets.await?.or_else(table).await,
-            CredentialPlace::Table => table.await?.or_else(secrets).await,
-        }
+        self.first_of(secrets, table).await
     }
 
     /// Returns the tenant's newest signing secret, not from a cache.
     async fn newest_signing_secret(&self, tenant: &TenantId) -> PortResult<Option<SecretString>> {
         let secrets = self.secrets.read_signing(tenant);
         let table = self.table.read_signing(tenant);
-        let found = match self.place {
-            CredentialPlace::SecretsManager => secrets.await?.or_else(table).await?,
-            CredentialPlace::Table => table.await?.or_else(secrets).await?,
-        };
-        Ok(match found {
+        Ok(match self.first_of(secrets, table).await? {
             Found::Stored(secrets) => secrets.into_iter().next(),
             // One that cannot be read cannot sign, so it is replaced.
             Found::Nothing | Found::Unreadable(_) => None,
@@ -146,11 +151,7 @@ impl<C: Clock> CredentialReader for CredentialStore<C> {
     ) -> PortResult<Vec<SecretString>> {
         let secrets = self.secrets.signing_secrets(tenant, changed_at);
         let table = self.table.signing_secrets(tenant, changed_at);
-        let found = match self.place {
-            CredentialPlace::SecretsManager => secrets.await?.or_else(table).await?,
-            CredentialPlace::Table => table.await?.or_else(secrets).await?,
-        };
-        match found {
+        match self.first_of(secrets, table).await? {
             Found::Stored(secrets) => Ok(secrets),
             Found::Nothing => Ok(Vec::new()),
             Found::Unreadable(reason) => Err(unreadable(reason)),
